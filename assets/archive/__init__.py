@@ -1,0 +1,1 @@
+"""All fetches, write-once (WARC), and the ledger that remembers them."""

@@ -1,0 +1,58 @@
+"""The errors that a person is meant to act on. Anything else that escapes is a defect of Madang itself."""
+
+from __future__ import annotations
+
+
+class MadangError(Exception):
+    """One clear sentence for the person who must act: what is wrong, where it is, and the mend.
+
+    Never put a secret, an unredacted URL or a row's value in any of the three.
+    """
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+        self.what, self.where, self.mend = what, where, mend
+        super().__init__(what, where, mend)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head} — {self.mend}" if self.mend else head
+
+    def as_json(self) -> dict[str, str]:
+        """The same three parts for `--json`."""
+        return {"error": type(self).__name__, "what": self.what, "where": self.where, "mend": self.mend}
+
+
+class DeclarationError(MadangError):
+    """A feed.yaml or set.yaml that cannot be used as it stands."""
+
+
+class SettingsError(MadangError):
+    """An environment variable that is missing or wrong."""
+
+
+class FetchFailed(MadangError):
+    """A fetch that ended in an outcome other than Ok, Empty or NotModified; `outcome` is its name."""
+
+    def __init__(self, what: str, *, outcome: str, where: str = "", mend: str = "") -> None:
+        super().__init__(what, where=where, mend=mend)
+        self.outcome = outcome
+
+
+class UnreadableSource(MadangError):
+    """Archived bytes that cannot be read as the rows the feed promises (wrong format, encoding, delimiter, bomb)."""
+
+
+class Blocked(MadangError):
+    """A gate refused: the last good table or release stays. `checks` names the gates that failed."""
+
+    def __init__(self, what: str, *, checks: tuple[str, ...], where: str = "", mend: str = "") -> None:
+        super().__init__(what, where=where, mend=mend)
+        self.checks = checks
+
+
+class StoreConflict(MadangError):
+    """Another writer moved the pointer between our read and our swap."""
+
+
+class IntegrityError(MadangError):
+    """Stored bytes differ from what their manifest, index or digest says."""

@@ -1,0 +1,1 @@
+"""How agencies speak: one module a protocol, all of the shape in `kernel.py`, driven by `fetching.py`."""

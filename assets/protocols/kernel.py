@@ -1,0 +1,296 @@
+"""The one shape of every protocol: five functions and the words that they share.
+
+A protocol module says what is peculiar to how an agency speaks: `plan`, `request`, `classify`, `parse`, and `probe` where
+change can be seen cheaply. Everything that two protocols share (retrying, paging discipline, quotas, limits, redaction,
+completeness) is not here and not there, but once, in `fetching.py`, which drives these functions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import Field
+
+from quality.contract import Strict
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Feed
+    from assets.tables.rows import RowStream
+
+HEAD_BYTES = TAIL_BYTES = 64 * 1024
+"""What `classify` sees of a body: bodies stream and are never held whole."""
+
+
+# --- outcomes: what a response means (protocols.md 1.1) -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PageInfo:
+    """What a page says of itself. None where the protocol or this response is silent.
+
+    `total`: rows in the whole answer. `page_size`: as the server echoes it. `next_cursor`: opaque, for link, cursor and
+    keyset paging; the next request gets it back.
+    """
+
+    total: int | None = None
+    page_size: int | None = None
+    page_number: int | None = None
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Ok:
+    page: PageInfo = PageInfo()
+
+
+@dataclass(frozen=True)
+class Empty:
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class NotModified:
+    reason: str = "304"
+
+
+@dataclass(frozen=True)
+class Pending:
+    poll_url: str
+    after_s: float
+
+
+@dataclass(frozen=True)
+class RateLimited:
+    retry_after_s: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class QuotaExhausted:
+    resets_at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class AuthFailed:
+    reason: str
+
+
+@dataclass(frozen=True)
+class BadRequest:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gone:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Transient:
+    reason: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Malformed:
+    reason: str
+
+
+Outcome = (
+    Ok | Empty | NotModified | Pending | RateLimited | QuotaExhausted | AuthFailed | BadRequest | Gone | Transient | Malformed
+)
+RETRIED: tuple[type, ...] = (RateLimited, Transient)
+"""Outcomes worth asking again in the same fetch. Malformed is asked once more; all others never (protocols.md 1.1)."""
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """The outcome's word, as the ledger, Dagster and the CLI show it."""
+    return type(outcome).__name__
+
+
+# --- requests and bodies ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, without secrets in it.
+
+    A secret stands in `url` or a header value as `{secret:NAME}` (the environment variable's name); the transport fills it
+    in, percent-encoded once in URLs, at the moment of sending. So a Request can be logged, archived and put in an error.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    step: int = 0
+    """Which step of the plan this belongs to."""
+    page: int = 1
+    """Page ordinal within the step, from 1."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """The archived payload of one Ok response, as `parse` gets it: content-encoding already removed.
+
+    `path`: a local file. `headers`: response headers, lower-case names, last one wins. `url`: redacted.
+    """
+
+    path: Path
+    headers: Mapping[str, str]
+    url: str
+    step: int = 0
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One independent part of a fetch (a file, a query, a window), paged on its own. `params` are the protocol's own."""
+
+    ordinal: int = 0
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the next page starts. The kernel advances `page` and `offset`; `token` is the last page's `next_cursor`."""
+
+    page: int = 1
+    offset: int = 0
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What the last Ok fetch of the same feed, partition and step left behind for a conditional request."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+    provider_stamp: str | None = None
+    """The provider's own 'updated' field, where the protocol has one."""
+
+
+# --- the declared part that every protocol shares -----------------------------------------------------------------------
+
+
+class Auth(Strict):
+    """Where the key goes. The key itself is only ever in the environment, under the name `secret`."""
+
+    kind: str = Field("none", pattern="^(none|query_key|header_key|path_key)$")
+    name: str | None = Field(None, description="Name of the query parameter or header.")
+    secret: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that holds the key.")
+    percent_encoded: bool = Field(False, description="Undo one percent-encoding of the key before use (data.go.kr hands out both forms).")
+
+
+class Limits(Strict):
+    """Politeness towards one host, kept across processes by the ledger (protocols.md 1.2, design.md decision 14)."""
+
+    per_second: float | None = Field(None, gt=0)
+    per_day: int | None = Field(None, gt=0, description="Daily quota: a budget, not a retry loop.")
+    reset: str = Field("00:00 UTC", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When the daily quota resets: '00:00 Asia/Seoul'.")
+    quota: str | None = Field(None, description="Name of the quota when several feeds share one; default: the feed's host and path.")
+    concurrency: int = Field(2, gt=0, le=64)
+    max_body_bytes: int = Field(2 * 1024**3, gt=0)
+    max_pages: int = Field(10_000, gt=0)
+    connect_timeout_s: float = Field(10, gt=0)
+    read_timeout_s: float = Field(60, gt=0)
+    total_timeout_s: float = Field(3600, gt=0)
+    max_attempts: int = Field(5, gt=0, le=20, description="Tries of one request before a Transient answer fails the fetch.")
+
+
+class Tls(Strict):
+    """TLS is always verified; a feed may only add trust or admit old ciphers, never switch verification off."""
+
+    ca_bundle: str | None = Field(None, description="Extra CA certificates (PEM file), beside the system's.")
+    legacy: bool = Field(False, description="Admit old ciphers (OpenSSL security level 1) for this host.")
+
+
+class SourceBase(Strict):
+    """What every `source:` block may say, whatever its protocol."""
+
+    protocol: str
+    auth: Auth = Auth()
+    limits: Limits = Limits()
+    tls: Tls = Tls()
+    redirect_hosts: tuple[str, ...] = Field((), description="Other hosts that redirects may lead to; private addresses never.")
+    allow_private: bool = Field(False, description="The agency's host resolves to a private address (an intranet feed).")
+
+    @property
+    def address(self) -> str:
+        """The URL that names the source in lists and errors; no secret in it."""
+        raise NotImplementedError
+
+
+# --- the five functions -------------------------------------------------------------------------------------------------
+
+S = TypeVar("S", bound=SourceBase)
+
+
+class Protocol(ABC, Generic[S]):
+    """How an agency speaks. Stateless: the five functions depend on their arguments alone.
+
+    `paged`: the kernel keeps the paging discipline (protocols.md 1.2) and counts rows; else one response is one step.
+    """
+
+    name: ClassVar[str]
+    Source: ClassVar[type[SourceBase]]
+    paged: ClassVar[bool] = False
+
+    @abstractmethod
+    def plan(self, feed: Feed, source: S, partition: str | None, now: datetime) -> Iterable[Step]:
+        """The independent steps of one fetch, in order."""
+
+    @abstractmethod
+    def request(self, feed: Feed, source: S, step: Step, cursor: Cursor, validators: Validators) -> Request:
+        """The request for one page. `validators` are empty on every page but the first."""
+
+    @abstractmethod
+    def classify(
+        self,
+        source: S,
+        request: Request,
+        status: int,
+        headers: Mapping[str, str],
+        head: bytes,
+        tail: bytes,
+        length: int,
+        complete: bool,
+    ) -> Outcome:
+        """What the response means. Pure, total, never raises, on any bytes.
+
+        `headers`: lower-case names. `head`, `tail`: the first and last 64 kB at most of the decoded body; `length`: its
+        size in bytes; `complete`: False when the connection ended before the promised length.
+        """
+
+    @abstractmethod
+    def parse(self, feed: Feed, source: S, bodies: Sequence[Body]) -> RowStream:
+        """The rows of all Ok bodies of a fetch, in order. Raises UnreadableSource, nothing else, on hostile bytes."""
+
+    def probe(self, feed: Feed, source: S, validators: Validators) -> Request | None:
+        """A cheap request that shows whether anything changed, or None where the protocol has none."""
+        return None
+
+
+def registry() -> dict[str, Protocol[Any]]:
+    """Every protocol by name: one per module of this package that defines `PROTOCOL`."""
+    import importlib
+    import pkgutil
+
+    import assets.protocols as package
+
+    found: dict[str, Protocol[Any]] = {}
+    for module in _modules(pkgutil.iter_modules(package.__path__)):
+        protocol = getattr(importlib.import_module(f"{package.__name__}.{module}"), "PROTOCOL", None)
+        if protocol is not None:
+            found[protocol.name] = protocol
+    return found
+
+
+def _modules(infos: Iterable[Any]) -> Iterator[str]:
+    return (i.name for i in infos if i.name not in ("kernel", "fetching", "assets"))

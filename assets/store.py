@@ -1,0 +1,254 @@
+"""The object store: where everything that Madang keeps is put (layout: design.md), on `file://` or `s3://` alike.
+
+obstore moves the bytes; `minio` administers buckets (`bootstrap`). Keys are relative to the store's URL. Objects are
+written once under names that nobody reuses; only pointers (`index.json`) change, by `swap`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import NotFoundError, PreconditionError
+from obstore.store import LocalStore, S3Store
+
+from assets.errors import IntegrityError, SettingsError, StoreConflict
+
+SWAP_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A mutable JSON object as it was read: `value`, and the `version` that a swap must still find (None: absent)."""
+
+    value: dict[str, Any] | None
+    version: str | None
+
+
+class Store:
+    """One object store. `url`: file:///abs/dir or s3://bucket[/prefix]; S3 settings are the AWS_* variables."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        if parts.scheme == "file":
+            self.root: Path | None = Path(unquote(parts.path))
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._store: LocalStore | S3Store = LocalStore(self.root)
+        elif parts.scheme == "s3" and parts.netloc:
+            self.root = None
+            self._store = S3Store.from_url(self.url, client_options=_client_options(), config=_s3_config())
+        else:
+            raise SettingsError(
+                f"'{url}' is no store URL", where="MADANG_STORE", mend="use file:///absolute/folder or s3://bucket/prefix"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        return self.root is not None
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    # --- immutable objects ---
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Stream a local file to `key` (multipart on S3)."""
+        obstore.put(self._store, _checked(key), path)
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        obstore.put(self._store, _checked(key), data)
+
+    def put_json(self, key: str, value: Any) -> None:
+        self.put_bytes(key, dump_json(value))
+
+    def get_bytes(self, key: str) -> bytes:
+        """Raises FileNotFoundError where there is no such object."""
+        try:
+            return bytes(obstore.get(self._store, _checked(key)).bytes())
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(f"{self.url}/{key}") from error
+
+    def get_json(self, key: str) -> Any:
+        return json.loads(self.get_bytes(key))
+
+    def exists(self, key: str) -> bool:
+        try:
+            obstore.head(self._store, _checked(key))
+        except (NotFoundError, FileNotFoundError):
+            return False
+        return True
+
+    def size(self, key: str) -> int:
+        return int(obstore.head(self._store, _checked(key))["size"])
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Keys below `prefix/`, in no particular order."""
+        for page in obstore.list(self._store, prefix=_checked(prefix)):
+            for meta in page:
+                yield str(meta["path"])
+
+    def delete(self, key: str) -> None:
+        obstore.delete(self._store, _checked(key))
+
+    def download(self, key: str, path: Path) -> None:
+        """Stream `key` into a local file, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                for chunk in obstore.get(self._store, _checked(key)).stream(min_chunk_size=4 * 1024 * 1024):
+                    file.write(chunk)
+            part.replace(path)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(f"{self.url}/{key}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def local_path(self, key: str, cache: Path) -> Path:
+        """A local file with the bytes of an immutable object: the object itself on `file://`, a cached copy on S3."""
+        if self.root is not None:
+            path = self.root / _checked(key)
+            if not path.exists():
+                raise FileNotFoundError(f"{self.url}/{key}")
+            return path
+        path = cache / _checked(key)
+        if not path.exists():
+            self.download(key, path)
+        if path.stat().st_size != self.size(key):
+            raise IntegrityError("the cached copy differs in size from the object", where=str(path), mend="delete the cached file")
+        return path
+
+    # --- pointers ---
+
+    def read_pointer(self, key: str) -> Pointer:
+        """The pointer's value and the version to swap against."""
+        if self.root is not None:
+            try:
+                data = (self.root / _checked(key)).read_bytes()
+            except FileNotFoundError:
+                return Pointer(None, None)
+            return Pointer(json.loads(data), _digest(data))
+        try:
+            result = obstore.get(self._store, _checked(key))
+        except (NotFoundError, FileNotFoundError):
+            return Pointer(None, None)
+        return Pointer(json.loads(bytes(result.bytes())), result.meta["e_tag"])
+
+    def swap(self, key: str, old: Pointer, value: dict[str, Any]) -> None:
+        """Replace the pointer atomically if it still is `old`, else raise StoreConflict; a reader sees old or new.
+
+        On `file://` a lock file and an atomic rename do it (obstore's LocalStore cannot compare and swap); on S3 `If-Match`.
+        The first write of a pointer on S3 asks for put-if-absent, which some servers ignore (facts.md): two first writers
+        may then overwrite each other, and the loser's next run finds its release missing from the index and adds it again.
+        """
+        data = dump_json(value)
+        if self.root is not None:
+            path = self.root / _checked(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path.with_name(f".{path.name}.lock")):
+                current = self.read_pointer(key)
+                if current.version != old.version:
+                    raise self._conflict(key)
+                part = path.with_name(f".{path.name}.{os.getpid()}.part")
+                with part.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
+            return
+        mode: Any = "create" if old.version is None else {"e_tag": old.version}
+        try:
+            obstore.put(self._store, _checked(key), data, mode=mode)
+        except (PreconditionError, obstore.exceptions.AlreadyExistsError) as error:
+            raise self._conflict(key) from error
+
+    def update_pointer(self, key: str, change: Any) -> dict[str, Any]:
+        """Apply `change(value or {}) -> value` by compare-and-swap, again on a conflict, a bounded number of times."""
+        for attempt in range(SWAP_ATTEMPTS):
+            old = self.read_pointer(key)
+            value: dict[str, Any] = change(json.loads(json.dumps(old.value or {})))
+            try:
+                self.swap(key, old, value)
+            except StoreConflict:
+                if attempt == SWAP_ATTEMPTS - 1:
+                    raise
+                time.sleep(0.05 * 2**attempt)
+            else:
+                return value
+        raise AssertionError("unreachable")
+
+    def _conflict(self, key: str) -> StoreConflict:
+        return StoreConflict("another writer changed it meanwhile", where=f"{self.url}/{key}", mend="run again")
+
+
+def dump_json(value: Any) -> bytes:
+    """JSON as Madang stores it: UTF-8, two-space indent, a newline at the end, keys in the order given."""
+    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _checked(key: str) -> str:
+    """The key, if it stays below the store's root."""
+    parts = PurePosixPath(key).parts
+    if not parts or key.startswith("/") or ".." in parts:
+        raise ValueError(f"store key {key!r} leaves the store")
+    return key
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _s3_config() -> Any:
+    config: dict[str, Any] = {}
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        config["endpoint"] = endpoint
+        config["virtual_hosted_style_request"] = False
+    config["region"] = os.environ.get("AWS_REGION", "us-east-1")
+    return config
+
+
+def _client_options() -> Any:
+    return {"allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")}
+
+
+def bootstrap(url: str) -> None:
+    """Make the store's bucket, versioned, where it does not exist yet. Nothing to do on `file://`."""
+    parts = urlsplit(url)
+    if parts.scheme != "s3":
+        return
+    from minio import Minio
+    from minio.versioningconfig import ENABLED, VersioningConfig
+
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "https://s3.amazonaws.com"))
+    client = Minio(
+        endpoint=endpoint.netloc,
+        access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
+        secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        secure=endpoint.scheme == "https",
+    )
+    if not client.bucket_exists(bucket_name=parts.netloc):
+        client.make_bucket(bucket_name=parts.netloc)
+    client.set_bucket_versioning(bucket_name=parts.netloc, config=VersioningConfig(ENABLED))

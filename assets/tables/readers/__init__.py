@@ -1,0 +1,1 @@
+"""One module a file format; each yields the batches of `assets/tables/rows.py` and types nothing."""

@@ -1,0 +1,1 @@
+"""Declared products: split, write, describe, prove and release a training set."""

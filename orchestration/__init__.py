@@ -1,0 +1,1 @@
+"""Dagster, settings and the `madang` command line. May import everything; nothing imports it."""

@@ -1,0 +1,1 @@
+"""Judgement only: contracts, expectations, leakage, rights. Imports nothing else of Madang."""
