@@ -239,7 +239,8 @@ def bootstrap(url: str) -> None:
     if parts.scheme != "s3":
         return
     from minio import Minio
-    from minio.versioningconfig import ENABLED, VersioningConfig
+    from minio.commonconfig import ENABLED
+    from minio.versioningconfig import VersioningConfig
 
     endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "https://s3.amazonaws.com"))
     client = Minio(

@@ -102,9 +102,7 @@ class Malformed:
     reason: str
 
 
-Outcome = (
-    Ok | Empty | NotModified | Pending | RateLimited | QuotaExhausted | AuthFailed | BadRequest | Gone | Transient | Malformed
-)
+Outcome = Ok | Empty | NotModified | Pending | RateLimited | QuotaExhausted | AuthFailed | BadRequest | Gone | Transient | Malformed
 RETRIED: tuple[type, ...] = (RateLimited, Transient)
 """Outcomes worth asking again in the same fetch. Malformed is asked once more; all others never (protocols.md 1.1)."""
 
@@ -185,7 +183,9 @@ class Auth(Strict):
     kind: str = Field("none", pattern="^(none|query_key|header_key|path_key)$")
     name: str | None = Field(None, description="Name of the query parameter or header.")
     secret: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that holds the key.")
-    percent_encoded: bool = Field(False, description="Undo one percent-encoding of the key before use (data.go.kr hands out both forms).")
+    percent_encoded: bool = Field(
+        False, description="Undo one percent-encoding of the key before use (data.go.kr hands out both forms)."
+    )
 
 
 class Limits(Strict):
@@ -193,8 +193,12 @@ class Limits(Strict):
 
     per_second: float | None = Field(None, gt=0)
     per_day: int | None = Field(None, gt=0, description="Daily quota: a budget, not a retry loop.")
-    reset: str = Field("00:00 UTC", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When the daily quota resets: '00:00 Asia/Seoul'.")
-    quota: str | None = Field(None, description="Name of the quota when several feeds share one; default: the feed's host and path.")
+    reset: str = Field(
+        "00:00 UTC", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When the daily quota resets: '00:00 Asia/Seoul'."
+    )
+    quota: str | None = Field(
+        None, description="Name of the quota when several feeds share one; default: the feed's host and path."
+    )
     concurrency: int = Field(2, gt=0, le=64)
     max_body_bytes: int = Field(2 * 1024**3, gt=0)
     max_pages: int = Field(10_000, gt=0)
