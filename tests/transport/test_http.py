@@ -1,0 +1,312 @@
+"""The transport against a real server on loopback: bytes, cuts, encodings, redirects, addresses, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import random
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from assets.errors import SettingsError
+from assets.protocols.kernel import Auth, BadRequest, Limits, Malformed, Request, SourceBase, Transient
+from assets.transport.exchange import Exchange
+from assets.transport.http import HttpTransport, TransportSettings
+from assets.transport.secrets import Secrets
+from tests.loopback import Answer, Loopback, Seen, loopback
+
+KEY = "aB3+/x9Qz7Lm0Pk2Rt5Wy8=="
+BODY = random.Random(7).randbytes(300_000)
+
+
+class _Source(SourceBase):
+    protocol: Literal["t"] = "t"
+
+
+def _ask(
+    answer: Callable[[Seen], Answer],
+    tmp_path: Path,
+    *,
+    url: str = "http://agency.example/data?q=1",
+    key: str | None = None,
+    headers: dict[str, str] | None = None,
+    **source: Any,
+) -> tuple[Exchange, Loopback]:
+    async def run() -> tuple[Exchange, Loopback]:
+        auth = Auth(kind="query_key", name="serviceKey", secret="AGENCY_KEY") if key else Auth()
+        declared = _Source(auth=auth, **source)
+        secrets = Secrets({"AGENCY_KEY": key or ""}, feed="kr.x.y", auth=auth)
+        async with loopback(answer) as server, HttpTransport(TransportSettings(connect_to=server.url)) as transport:
+            exchange = await transport.exchange(Request(url, headers=headers or {}), declared, tmp_path, secrets=secrets)
+        return exchange, server
+
+    return asyncio.run(run())
+
+
+def test_bytes_arrive_as_sent_with_the_agencys_host_and_an_honest_name(tmp_path: Path) -> None:
+    exchange, server = _ask(lambda seen: Answer(BODY, headers={"Madang-Origin": "replay", "ETag": '"1"'}), tmp_path)
+    assert exchange.body_path.read_bytes() == BODY
+    assert (exchange.status, exchange.bytes_read, exchange.complete) == (200, len(BODY), True)
+    assert exchange.payload_sha256 == hashlib.sha256(BODY).hexdigest()
+    assert exchange.head == BODY[: 64 * 1024]
+    assert exchange.tail == BODY[-64 * 1024 :]
+    assert exchange.header("etag") == '"1"'
+    assert exchange.origin == "replay"
+    assert server.seen[0].headers["host"] == "agency.example"
+    assert server.seen[0].target == "/data?q=1"
+    assert server.seen[0].headers["user-agent"].startswith("Madang/")
+
+
+def test_a_stand_in_that_does_not_name_its_origin_is_synthetic(tmp_path: Path) -> None:
+    assert _ask(lambda seen: Answer(b"x"), tmp_path)[0].origin == "synthetic"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_cut_body_without_a_validator_stays_cut_and_keeps_what_came(tmp_path: Path, chunked: bool) -> None:
+    exchange, server = _ask(lambda seen: Answer(BODY, send=100_000, chunked=chunked), tmp_path)
+    assert not exchange.complete
+    assert exchange.error is not None
+    assert len(server.seen) == 1
+    assert BODY.startswith(exchange.body_path.read_bytes())
+    assert exchange.bytes_read == 100_000
+
+
+def _ranged(etag: str, cut_at: int) -> Callable[[Seen], Answer]:
+    def answer(seen: Seen) -> Answer:
+        headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+        if "range" not in seen.headers:
+            return Answer(BODY, headers=headers, send=cut_at)
+        assert seen.headers["if-range"] == etag
+        start = int(seen.headers["range"].removeprefix("bytes=").rstrip("-"))
+        rest = BODY[start:]
+        return Answer(rest, 206, headers | {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"}, send=cut_at)
+
+    return answer
+
+
+def test_a_cut_body_is_resumed_until_it_is_whole(tmp_path: Path) -> None:
+    exchange, server = _ask(_ranged('"v1"', 110_000), tmp_path)
+    assert exchange.complete
+    assert exchange.body_path.read_bytes() == BODY
+    assert exchange.payload_sha256 == hashlib.sha256(BODY).hexdigest()
+    assert exchange.status == 200
+    assert exchange.resumed == len(server.seen) - 1 == 2
+
+
+def test_a_resume_that_gives_another_edition_starts_anew(tmp_path: Path) -> None:
+    def answer(seen: Seen) -> Answer:
+        if "range" in seen.headers:
+            return Answer(b"new edition", headers={"ETag": '"v2"'})
+        return Answer(BODY, headers={"ETag": '"v1"'}, send=50_000)
+
+    exchange, _ = _ask(answer, tmp_path)
+    assert exchange.complete
+    assert exchange.body_path.read_bytes() == b"new edition"
+    assert exchange.header("etag") == '"v2"'
+
+
+def test_a_206_from_the_wrong_place_is_not_pasted(tmp_path: Path) -> None:
+    def answer(seen: Seen) -> Answer:
+        if "range" in seen.headers:
+            return Answer(BODY[10:], 206, {"ETag": '"v1"', "Content-Range": f"bytes 10-{len(BODY) - 1}/{len(BODY)}"})
+        return Answer(BODY, headers={"ETag": '"v1"'}, send=50_000)
+
+    exchange, _ = _ask(answer, tmp_path)
+    assert not exchange.complete
+    assert exchange.body_path.read_bytes() == BODY[:50_000]
+
+
+def test_a_weak_etag_alone_is_no_ground_to_resume(tmp_path: Path) -> None:
+    exchange, server = _ask(_ranged('W/"v1"', 1000), tmp_path)
+    assert not exchange.complete
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("coding", "encode"),
+    [
+        ("gzip", gzip.compress),
+        ("gzip", lambda b: gzip.compress(b[:1000]) + gzip.compress(b[1000:]) + b"\0" * 512),
+        ("deflate", zlib.compress),
+        ("deflate", lambda b: zlib.compress(b)[2:-4]),
+    ],
+)
+def test_content_encoding_is_undone_beside_the_bytes_as_received(
+    tmp_path: Path, coding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    text = b"station,value\n" * 200_000
+    exchange, _ = _ask(lambda seen: Answer(encode(text), headers={"Content-Encoding": coding}), tmp_path)
+    assert exchange.body_path.read_bytes() == encode(text)
+    assert exchange.decoded_path.read_bytes() == text
+    assert exchange.decoded_length == len(text)
+    assert exchange.head == text[: 64 * 1024]
+    assert exchange.complete
+    assert exchange.verdict is None
+
+
+def test_truncated_gzip_is_reported_not_raised(tmp_path: Path) -> None:
+    half = gzip.compress(BODY)[:150_000]
+    exchange, _ = _ask(lambda seen: Answer(half, headers={"Content-Encoding": "gzip"}), tmp_path)
+    assert not exchange.complete
+    assert "ends before its end" in (exchange.error or "")
+    assert BODY.startswith(exchange.decoded_path.read_bytes())
+    assert exchange.decoded_length > 0
+
+
+def test_corrupt_gzip_and_unasked_codings_are_malformed(tmp_path: Path) -> None:
+    for body, coding in ((b"no gzip at all", "gzip"), (b"x", "br"), (gzip.compress(gzip.compress(b"x")), "gzip, gzip")):
+        exchange, _ = _ask(lambda seen, b=body, c=coding: Answer(b, headers={"Content-Encoding": c}), tmp_path)  # type: ignore[misc]
+        assert isinstance(exchange.verdict, Malformed)
+
+
+def test_a_gzip_bomb_stops_at_the_limit(tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(200_000_000), 9)
+    assert len(bomb) < 200_000
+    exchange, _ = _ask(
+        lambda seen: Answer(bomb, headers={"Content-Encoding": "gzip"}), tmp_path, limits=Limits(max_body_bytes=5_000_000)
+    )
+    assert isinstance(exchange.verdict, BadRequest)
+    assert exchange.decoded_path.stat().st_size <= 5_000_000
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_beyond_the_limit_is_refused(tmp_path: Path, chunked: bool) -> None:
+    exchange, _ = _ask(lambda seen: Answer(BODY, chunked=chunked), tmp_path, limits=Limits(max_body_bytes=100_000))
+    assert isinstance(exchange.verdict, BadRequest)
+    assert not exchange.complete
+
+
+def test_silence_is_transient(tmp_path: Path) -> None:
+    exchange, _ = _ask(lambda seen: Answer(b"late", delay_s=30), tmp_path, limits=Limits(read_timeout_s=0.2))
+    assert exchange.status == 0
+    assert isinstance(exchange.verdict, Transient)
+
+
+# --- redirects and addresses ---
+
+
+def _redirecting(location: str, status: int = 302) -> Callable[[Seen], Answer]:
+    return lambda seen: Answer(b"arrived") if seen.path == "/there" else Answer(b"moved", status, {"Location": location})
+
+
+@pytest.mark.parametrize("location", ["/there", "http://agency.example/there", "https://agency.example/there"])
+def test_a_redirect_on_the_same_host_is_followed_and_remembered(tmp_path: Path, location: str) -> None:
+    exchange, server = _ask(_redirecting(location), tmp_path)
+    assert exchange.body_path.read_bytes() == b"arrived"
+    assert [hop.status for hop in exchange.hops] == [302]
+    assert exchange.hops[0].body_path.read_bytes() == b"moved"
+    assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "location", "says"),
+    [
+        ("http://agency.example/a", "http://elsewhere.example/there", "another host, elsewhere.example"),
+        ("https://agency.example/a", "http://agency.example/there", "plain http"),
+        ("http://agency.example/a", "http://agency.example:2375/there", "port 2375"),
+        ("http://agency.example/a", "file:///etc/passwd", "no http address"),
+        ("http://agency.example/a", "http://u:p@agency.example/there", "user name"),
+        ("http://agency.example/a", "http://[::1/there", "no URL"),
+        ("http://agency.example/a", "/again", "more than 5"),
+    ],
+)
+def test_other_redirects_are_refused_in_a_sentence(tmp_path: Path, start: str, location: str, says: str) -> None:
+    exchange, server = _ask(_redirecting(location), tmp_path, url=start)
+    assert isinstance(exchange.verdict, BadRequest)
+    assert says in exchange.verdict.reason
+    assert all(seen.path != "/there" for seen in server.seen)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.8", "127.0.0.1", "169.254.169.254", "[::ffff:10.0.0.8]", "[fd00:ec2::254]"])
+def test_an_allowed_redirect_host_that_is_a_private_address_is_still_refused(tmp_path: Path, host: str) -> None:
+    exchange, server = _ask(_redirecting(f"http://{host}/there"), tmp_path, redirect_hosts=(host.strip("[]"),))
+    assert isinstance(exchange.verdict, BadRequest)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["203.0.114.1", "10.1.2.3"], ["::ffff:192.168.0.1"], ["fe80::1"]])
+def test_a_name_that_resolves_inwards_is_never_connected_to(tmp_path: Path, addresses: list[str]) -> None:
+    async def run() -> tuple[Exchange, Loopback]:
+        async def lookup(host: str, port: int) -> list[str]:
+            return addresses
+
+        async with loopback(lambda seen: Answer(b"secret of the machine")) as server:
+            url = server.url.replace("127.0.0.1", "agency.example")
+            async with HttpTransport(TransportSettings(), lookup=lookup) as transport:
+                source = _Source()
+                secrets = Secrets({}, feed="kr.x.y", auth=source.auth)
+                return await transport.exchange(Request(url), source, tmp_path, secrets=secrets), server
+
+    exchange, server = asyncio.run(run())
+    assert isinstance(exchange.verdict, BadRequest)
+    assert "agency.example resolves to" in exchange.verdict.reason
+    assert exchange.origin == "agency"
+    assert server.seen == []
+
+
+def test_an_allowed_host_gets_neither_the_key_nor_the_authorization(tmp_path: Path) -> None:
+    def answer(seen: Seen) -> Answer:
+        if seen.headers["host"] == "files.example":
+            return Answer(b"arrived")
+        assert KEY in seen.headers["x-key"]
+        key = seen.target.partition("serviceKey=")[2]
+        return Answer(b"", 302, {"Location": f"http://files.example/f?serviceKey={key}&n=1"})
+
+    exchange, server = _ask(
+        answer,
+        tmp_path,
+        url="http://agency.example/d?serviceKey={secret:AGENCY_KEY}",
+        key=KEY,
+        headers={"X-Key": "{secret:AGENCY_KEY}", "Authorization": "Basic eA=="},
+        redirect_hosts=("files.example",),
+    )
+    assert exchange.body_path.read_bytes() == b"arrived"
+    assert server.seen[1].target == "/f?n=1"
+    assert not {"x-key", "authorization"} & set(server.seen[1].headers)
+
+
+# --- secrets ---
+
+FORMS = ("aB3%2B%2Fx9Qz7Lm0Pk2Rt5Wy8%3D%3D", "aB3%252B%252Fx9Qz7Lm0Pk2Rt5Wy8%253D%253D", KEY, "aB3%2b%2fx9Qz7Lm0Pk2Rt5Wy8%3d%3d")
+
+
+def test_a_key_goes_out_encoded_once_and_comes_back_masked(tmp_path: Path) -> None:
+    echo = b"you sent " + " or ".join(FORMS).encode() + b" \xff raw"
+
+    def answer(seen: Seen) -> Answer:
+        return Answer(echo, headers={"X-Echo": KEY, "Set-Cookie": f"k={FORMS[0]}"})
+
+    exchange, server = _ask(answer, tmp_path, url="http://agency.example/d?serviceKey={secret:AGENCY_KEY}", key=KEY)
+    assert server.seen[0].target == f"/d?serviceKey={FORMS[0]}"
+    body = exchange.body_path.read_bytes()
+    assert len(body) == len(echo)
+    assert body.startswith(b"you sent ****")
+    assert exchange.masked
+    assert exchange.url == "http://agency.example/d?serviceKey=***"
+    everything = repr(exchange).encode() + body + exchange.head + exchange.tail
+    assert b"Qz7Lm0Pk2Rt5Wy8" not in everything
+
+
+def test_a_key_repeated_inside_a_compressed_body_is_not_kept(tmp_path: Path) -> None:
+    body = gzip.compress(b'{"key": "%s"}' % KEY.encode())
+    exchange, server = _ask(lambda seen: Answer(body, headers={"Content-Encoding": "gzip"}), tmp_path, key=KEY)
+    assert server.seen[0].headers["accept-encoding"] == "identity"
+    assert isinstance(exchange.verdict, Malformed)
+    assert exchange.body_path.read_bytes() == b""
+    assert exchange.masked
+    assert [p for p in tmp_path.iterdir() if KEY.encode() in p.read_bytes()] == []
+
+
+def test_a_missing_key_names_the_variable_and_the_feed() -> None:
+    with pytest.raises(SettingsError, match="AGENCY_KEY.*kr.x.y"):
+        Secrets({}, feed="kr.x.y", auth=Auth(kind="query_key", name="k", secret="AGENCY_KEY"))
+
+
+def test_connect_to_must_be_an_address() -> None:
+    with pytest.raises(SettingsError):
+        TransportSettings(connect_to="https://127.0.0.1:1/x")
