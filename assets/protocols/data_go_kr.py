@@ -1,0 +1,118 @@
+"""The open API gateway of data.go.kr, `apis.data.go.kr`, and the agencies' own hosts with the same envelope (protocols.md 2.1).
+
+Here are its parameters, its four forms of error, its code table and the shapes of its `items`. Paging discipline, quotas and
+the key's encoding are the kernel's and the transport's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from assets.protocols.kernel import Auth, Body, Cursor, Limits, Malformed, Outcome, Protocol, Request, SourceBase, Step, Validators
+from quality.contract import Strict
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Feed
+    from assets.tables.rows import RowStream
+
+_AUTH: dict[str, Any] = {"kind": "query_key", "name": "serviceKey", "secret": "DATA_GO_KR_KEY", "percent_encoded": True}
+_LIMITS: dict[str, Any] = {"reset": "00:00 Asia/Seoul"}
+
+
+class FormatSwitch(Strict):
+    """The parameter that chooses JSON or XML; its name differs from agency to agency (_type, dataType, returnType, …)."""
+
+    param: str = Field(min_length=1)
+    value: str = "json"
+
+
+class PageNumber(Strict):
+    """Paging by number, from 1."""
+
+    kind: Literal["page_number"] = "page_number"
+    page_param: str = "pageNo"
+    size_param: str = "numOfRows"
+    size: int = Field(100, gt=0, le=100_000, description="Rows asked for; above its cap an agency may answer with an empty body.")
+    total: str = Field("response.body.totalCount", description="Where the answer says how many rows there are in all.")
+
+
+class Records(Strict):
+    """Where the rows are; the same path serves JSON and XML."""
+
+    path: str = "response.body.items"
+    item_key: str = "item"
+
+
+class DataGoKrSource(SourceBase):
+    """`source:` of one operation of the gateway."""
+
+    protocol: Literal["data_go_kr"]
+    base_url: str = Field(pattern=r"^https?://[^\s?#]+$", description="https://apis.data.go.kr/{organisation}/{service}")
+    operation: str = Field("", pattern=r"^[A-Za-z0-9_./\-]*$", description="Last part of the address; empty when base_url has it.")
+    params: dict[str, str | int | float | None] = Field(
+        default_factory=dict,
+        description="Query parameters, unencoded; empty ones are not sent; {partition} is the partition's key.",
+    )
+    format: FormatSwitch | None = Field(
+        None, description="Parameter that asks for JSON; without it the service answers its default."
+    )
+    paging: PageNumber = PageNumber()
+    records: Records = Records()
+    success_codes: tuple[str, ...] | None = Field(None, description="Default: any code of zeros alone (0, 00, 000, 0000).")
+    nodata: Literal["empty", "retry"] = Field("empty", description="Code 03: no rows, or an outage to be asked again (AirKorea).")
+    literal_brackets: bool = Field(False, description="Leave [ ] in parameter names as they are, for services that refuse %5B.")
+    auth: Auth = Auth(**_AUTH)
+    limits: Limits = Limits(**_LIMITS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gateway_defaults(cls, data: Any) -> Any:
+        """A feed that gives part of `auth` or `limits` keeps the gateway's values for the rest."""
+        if not isinstance(data, dict):
+            return data
+        merged = dict(data)
+        for field, defaults in (("auth", _AUTH), ("limits", _LIMITS)):
+            if isinstance(given := merged.get(field), dict):
+                merged[field] = (defaults | given) if given.get("kind") != "none" else given
+        return merged
+
+    @property
+    def address(self) -> str:
+        return f"{self.base_url.rstrip('/')}/{self.operation}".rstrip("/")
+
+
+class DataGoKr(Protocol[DataGoKrSource]):
+    """Pages of `items` in an envelope that says, with status 200, whether it went well."""
+
+    name: ClassVar[str] = "data_go_kr"
+    Source: ClassVar[type[SourceBase]] = DataGoKrSource
+    paged: ClassVar[bool] = True
+
+    def plan(self, feed: Feed, source: DataGoKrSource, partition: str | None, now: datetime) -> Iterable[Step]:
+        return [Step()]
+
+    def request(self, feed: Feed, source: DataGoKrSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
+        return Request(source.address, step=step.ordinal, page=cursor.page)
+
+    def classify(
+        self,
+        source: DataGoKrSource,
+        request: Request,
+        status: int,
+        headers: Mapping[str, str],
+        head: bytes,
+        tail: bytes,
+        length: int,
+        complete: bool,
+    ) -> Outcome:
+        return Malformed("not yet classified")
+
+    def parse(self, feed: Feed, source: DataGoKrSource, bodies: Sequence[Body]) -> RowStream:
+        raise NotImplementedError
+
+
+PROTOCOL = DataGoKr()
