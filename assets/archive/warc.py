@@ -1,64 +1,33 @@
-"""WARC 1.1 files (ISO 28500:2017): one fetch, written once and read back, as a stream. Where they lie is `fetches.py`.
+"""Writing WARC 1.1 files (ISO 28500:2017): one fetch, one file, as a stream. Reading is `reading.py`, their place `fetches.py`.
 
-Digests are SHA-256 in Base32, `sha256:<base32>`: the standard leaves algorithm and encoding open, but its examples, CDX
-indexes and the writers in use (warcio, pywb) all label Base32; readers here take hex too. The ledger speaks hex.
+Digests are SHA-256 in hex, `sha256:<hex>`. The standard leaves algorithm and encoding open but says that the value is a token,
+which its customary Base32 is for SHA-1 only: for 256 bits it ends in `====`, and `=` is no token character. Hex is what
+`sha256sum` and the ledger say, and FastWARC and warcio check it. Our reader takes Base32 too.
 Records are written as bytes through zlib, one gzip member each, rather than by FastWARC's `WarcRecord.write`: that one
 knows SHA-1 only, and writes the old Content-Length without complaint when a body ends early. FastWARC reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from assets.archive.records import CHUNK, CLOSING, StoredBody, digest_label, head_bytes, line, new_id, warc_date
+from assets.archive.records import Http as Http
+from assets.errors import IntegrityError
 
 if TYPE_CHECKING:
     from assets.archive.fetches import FetchRecord
 
 Profile = Literal["identical-payload-digest", "server-not-modified"]
-
-
-@dataclass(frozen=True)
-class StoredBody:
-    """One Ok body as the archive holds it, and what it left for the next conditional request.
-
-    `sha256`: hex, of the payload as received (content-encoding included, chunking removed). `fetch_id`, `record_id`, `date`,
-    `url`: of the record that holds the bytes, which for a revisit is an earlier fetch's.
-    """
-
-    step: int
-    page: int
-    sha256: str
-    fetch_id: str
-    record_id: str
-    date: datetime
-    url: str
-    etag: str | None = None
-    last_modified: str | None = None
-    provider_stamp: str | None = None
-
-
-@dataclass(frozen=True)
-class Http:
-    """Status or request line and headers, in order, as received but for redaction. Undecodable bytes as surrogate escapes."""
-
-    start_line: str
-    headers: Sequence[tuple[str, str]]
-
-
-@dataclass
-class Record:
-    """One record while it is the iterator's current one. `headers`: WARC headers, lower-case names."""
-
-    kind: str
-    headers: Mapping[str, str]
-    http: Http | None
-
-    def chunks(self) -> Iterator[bytes]:
-        """The payload (after the HTTP headers where there are any), once; IntegrityError at its end if a digest differs."""
-        raise NotImplementedError
+_PROFILE = "http://netpreserve.org/warc/1.1/revisit/"
+_FORMAT = "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/"
 
 
 class WarcWriter:
@@ -76,20 +45,40 @@ class WarcWriter:
         licence: str,
         started_at: datetime,
     ) -> None:
-        raise NotImplementedError
+        self.path, self.fetch_id = path, fetch_id
+        self._file = path.open("wb")
+        self._finished = False
+        self._bodies: dict[tuple[int, int], StoredBody] = {}
+        self._rounds: dict[int, int] = {}
+        fields = {
+            "software": software,
+            "format": "WARC File Format 1.1",
+            "conformsTo": _FORMAT,
+            "isPartOf": feed,
+            "madang-fetch": fetch_id,
+            "madang-partition": partition or "",
+            "madang-origin": origin,
+            "madang-licence": licence,
+        }
+        block = b"".join(line(k, v) for k, v in fields.items())
+        self._info = new_id()
+        headers = [("WARC-Filename", f"{fetch_id}.warc.gz"), ("Content-Type", "application/warc-fields")]
+        self._write("warcinfo", self._info, started_at, headers, block)
 
     def __enter__(self) -> WarcWriter:
-        raise NotImplementedError
+        return self
 
     def __exit__(self, *exc: object) -> None:
-        raise NotImplementedError
+        self._file.close()
+        if not self._finished:
+            self.path.unlink(missing_ok=True)
 
     def write_exchange(
         self,
         *,
         url: str,
         request: Http,
-        response: Http,
+        response: Http | None,
         body: Path | None,
         at: datetime,
         outcome: str,
@@ -101,14 +90,37 @@ class WarcWriter:
         masked: bool = False,
         remote_ip: str | None = None,
         provider_stamp: str | None = None,
-    ) -> StoredBody:
-        """A request record and its response record.
+    ) -> StoredBody | None:
+        """A request record and its response record; `response` None (nothing came): the request alone, and None returned.
 
-        `url` and headers: redacted. `body`: the payload as received, content-encoding kept, chunking removed (then the
-        header Transfer-Encoding is kept as X-Orig-Transfer-Encoding, or readers would remove it twice); None: no bytes.
-        `payload_sha256`: hex; checked against the file unless `masked` (IntegrityError). Ok bodies count as the fetch's.
+        `url` and headers: redacted. `body`: the payload, content-encoding kept, chunking removed (so the header
+        Transfer-Encoding is kept as X-Orig-Transfer-Encoding, or readers would remove it twice); None: no bytes.
+        `payload_sha256`: hex, of `body` as it is on disk; checked (IntegrityError). `masked`: a secret in the body was
+        masked at equal length. Only bodies whose outcome is Ok count as the fetch's.
         """
-        raise NotImplementedError
+        common = [*self._place(url, step, page, outcome), *([("WARC-IP-Address", remote_ip)] if remote_ip else [])]
+        response_id = new_id()
+        self._request(common, at, request, request_body, response_id if response else None)
+        if response is None:
+            return None
+        head = head_bytes(response, payload_follows=True)
+        headers = [*common, ("Content-Type", "application/http; msgtype=response")]
+        if not complete:
+            headers.append(("WARC-Truncated", "disconnect"))
+        sha256 = self._payload("response", response_id, at, headers, head, body, payload_sha256, masked)
+        stored = StoredBody(
+            step,
+            page,
+            sha256,
+            self.fetch_id,
+            response_id,
+            at,
+            url,
+            response.get("etag"),
+            response.get("last-modified"),
+            provider_stamp,
+        )
+        return self._count(stored, outcome)
 
     def write_revisit(
         self,
@@ -126,8 +138,31 @@ class WarcWriter:
         remote_ip: str | None = None,
         provider_stamp: str | None = None,
     ) -> StoredBody:
-        """A request record and a revisit record: the body is `earlier`'s, by its digest or by the server's 304."""
-        raise NotImplementedError
+        """A request record and a revisit record: the body is `earlier`'s, by its digest or by the server's 304.
+
+        Counts as one of the fetch's bodies whatever `outcome` (Ok or NotModified) says.
+        """
+        common = [*self._place(url, step, page, outcome), *([("WARC-IP-Address", remote_ip)] if remote_ip else [])]
+        revisit_id = new_id()
+        self._request(common, at, request, request_body, revisit_id)
+        headers = [
+            *common,
+            ("Content-Type", "application/http; msgtype=response"),
+            ("WARC-Profile", _PROFILE + profile),
+            ("WARC-Refers-To", earlier.record_id),
+            ("WARC-Refers-To-Target-URI", earlier.url),
+            ("WARC-Refers-To-Date", warc_date(earlier.date)),
+            ("WARC-Payload-Digest", digest_label(bytes.fromhex(earlier.sha256))),
+            ("Madang-Refers-To-Fetch", earlier.fetch_id),
+        ]
+        self._write("revisit", revisit_id, at, headers, head_bytes(response, payload_follows=False))
+        etag = response.get("etag") or earlier.etag
+        modified = response.get("last-modified") or earlier.last_modified
+        stamp = provider_stamp or earlier.provider_stamp
+        stored = StoredBody(
+            step, page, earlier.sha256, earlier.fetch_id, earlier.record_id, earlier.date, earlier.url, etag, modified, stamp
+        )
+        return self._count(stored, "Ok")
 
     def write_resource(
         self,
@@ -144,23 +179,121 @@ class WarcWriter:
         provider_stamp: str | None = None,
         masked: bool = False,
     ) -> StoredBody:
-        """A file that came without HTTP (SFTP, FTP, S3, a drop)."""
-        raise NotImplementedError
+        """A file that came without HTTP (SFTP, FTP, S3, a drop). Parameters as for `write_exchange`."""
+        headers = [*self._place(url, step, page, outcome), ("Content-Type", content_type)]
+        if last_modified:
+            headers.append(("Madang-Last-Modified", last_modified))
+        record_id = new_id()
+        sha256 = self._payload("resource", record_id, at, headers, b"", body, payload_sha256, masked)
+        stored = StoredBody(
+            step, page, sha256, self.fetch_id, record_id, at, url, last_modified=last_modified, provider_stamp=provider_stamp
+        )
+        return self._count(stored, outcome)
 
     def restart(self, step: int) -> None:
-        """The step begins again from page 1 (its total changed): Ok bodies written for it so far no longer count."""
-        raise NotImplementedError
+        """The step begins again from page 1 (its total changed): bodies written for it so far no longer count."""
+        self._rounds[step] = self._rounds.get(step, 0) + 1
+        self._bodies = {k: v for k, v in self._bodies.items() if k[0] != step}
 
     @property
     def bodies(self) -> list[StoredBody]:
-        """Ok bodies that count, in order of step and page."""
-        raise NotImplementedError
+        """Bodies that count, in order of step and page."""
+        return [self._bodies[k] for k in sorted(self._bodies)]
 
     def finish(self, record: FetchRecord) -> list[StoredBody]:
         """The closing metadata record (the FetchRecord and the bodies as JSON), fsync, close. Returns `bodies`."""
-        raise NotImplementedError
+        value = {"fetch": record.as_json(), "bodies": [b.as_json() for b in self.bodies]}
+        block = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        self._write("metadata", new_id(), record.finished_at, [("Content-Type", CLOSING)], block)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._finished = True
+        return self.bodies
+
+    # --- one record ---
+
+    def _place(self, url: str, step: int, page: int, outcome: str) -> list[tuple[str, str]]:
+        return [
+            ("WARC-Target-URI", url),
+            ("Madang-Step", str(step)),
+            ("Madang-Page", str(page)),
+            ("Madang-Round", str(self._rounds.get(step, 0))),
+            ("Madang-Outcome", outcome),
+        ]
+
+    def _request(self, common: list[tuple[str, str]], at: datetime, request: Http, body: bytes | None, partner: str | None) -> None:
+        headers = [*common, ("Content-Type", "application/http; msgtype=request")]
+        if partner:
+            headers.append(("WARC-Concurrent-To", partner))
+        self._write("request", new_id(), at, headers, head_bytes(request, payload_follows=True) + (body or b""))
+
+    def _count(self, stored: StoredBody, outcome: str) -> StoredBody:
+        if outcome == "Ok":
+            self._bodies[stored.step, stored.page] = stored
+        return stored
+
+    def _payload(
+        self,
+        kind: str,
+        record_id: str,
+        at: datetime,
+        headers: list[tuple[str, str]],
+        head: bytes,
+        body: Path | None,
+        expected: str | None,
+        masked: bool,
+    ) -> str:
+        """Hash the file, then write it: the header before the block holds the digests of the block."""
+        block, payload, length = hashlib.sha256(head), hashlib.sha256(), 0
+        for chunk in file_chunks(body):
+            block.update(chunk)
+            payload.update(chunk)
+            length += len(chunk)
+        if expected is not None and expected != payload.hexdigest():
+            raise IntegrityError("the body on disk is not what was received", where=str(body), mend="fetch again")
+        if masked:
+            headers = [*headers, ("Madang-Masked", "equal-length")]
+        headers = [
+            *headers,
+            ("WARC-Payload-Digest", digest_label(payload.digest())),
+            ("WARC-Block-Digest", digest_label(block.digest())),
+        ]
+        self._stream(kind, record_id, at, headers, len(head) + length, head, file_chunks(body))
+        return payload.hexdigest()
+
+    def _write(self, kind: str, record_id: str, at: datetime, headers: list[tuple[str, str]], block: bytes) -> None:
+        headers = [*headers, ("WARC-Block-Digest", digest_label(hashlib.sha256(block).digest()))]
+        self._stream(kind, record_id, at, headers, len(block), block, ())
+
+    def _stream(
+        self,
+        kind: str,
+        record_id: str,
+        at: datetime,
+        headers: list[tuple[str, str]],
+        length: int,
+        head: bytes,
+        chunks: Iterable[bytes],
+    ) -> None:
+        start = [("WARC-Type", kind), ("WARC-Record-ID", record_id), ("WARC-Date", warc_date(at))]
+        if kind != "warcinfo":
+            start.append(("WARC-Warcinfo-ID", self._info))
+        lines = b"".join(line(k, v) for k, v in [*start, *headers, ("Content-Length", str(length))])
+        # One gzip member a record, so that a reader can start at any record.
+        packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        self._file.write(packer.compress(b"WARC/1.1\r\n" + lines + b"\r\n" + head))
+        written = len(head)
+        for chunk in chunks:
+            written += len(chunk)
+            self._file.write(packer.compress(chunk))
+        self._file.write(packer.compress(b"\r\n\r\n") + packer.flush())
+        if written != length:
+            raise IntegrityError("a body changed while it was being archived", where=str(self.path), mend="fetch again")
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """All records in order, digests verified; unread payloads are read past. IntegrityError on a broken or truncated file."""
-    raise NotImplementedError
+def file_chunks(path: Path | None) -> Iterator[bytes]:
+    if path is not None:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk

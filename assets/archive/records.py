@@ -1,0 +1,117 @@
+"""What WARC records are made of, for the writer (`warc.py`) and the reader (`reading.py`): shapes, lines, digests."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from assets.errors import IntegrityError
+
+CHUNK = 256 * 1024
+CLOSING = "application/vnd.madang.fetch+json"
+"""Content-Type of the metadata record that closes a WARC of ours."""
+
+
+@dataclass(frozen=True)
+class StoredBody:
+    """One Ok body as the archive holds it, and what it left for the next conditional request.
+
+    `sha256`: hex, of the payload as received (content-encoding included, chunking removed). `fetch_id`, `record_id`, `date`,
+    `url`: of the record that holds the bytes, which for a revisit is an earlier fetch's.
+    """
+
+    step: int
+    page: int
+    sha256: str
+    fetch_id: str
+    record_id: str
+    date: datetime
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+    provider_stamp: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able; `from_json` reverses it exactly."""
+        return {**asdict(self), "date": self.date.astimezone(UTC).isoformat()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> StoredBody:
+        return cls(**{**value, "date": datetime.fromisoformat(value["date"]).astimezone(UTC)})
+
+
+@dataclass(frozen=True)
+class Http:
+    """Status or request line and headers, in order, as received but for redaction. Undecodable bytes as surrogate escapes.
+
+    CR, LF and NUL inside a value become spaces in the archive, as RFC 9110 (5.5) bids every recipient.
+    """
+
+    start_line: str
+    headers: Sequence[tuple[str, str]]
+
+    def get(self, name: str) -> str | None:
+        """The last header of that name, which is lower-case."""
+        return self.map().get(name)
+
+    def map(self) -> dict[str, str]:
+        """Headers by lower-case name; the last one wins."""
+        return {k.lower(): v for k, v in self.headers}
+
+
+def new_id() -> str:
+    return f"<{uuid.uuid4().urn}>"
+
+
+def warc_date(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def clean(text: str) -> str:
+    """No line can be broken from inside a value."""
+    return text.replace("\r", " ").replace("\n", " ").replace("\0", " ").strip(" \t")
+
+
+def to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def to_text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def line(name: str, value: str) -> bytes:
+    return to_bytes(f"{clean(name)}: {clean(value)}\r\n")
+
+
+def head_bytes(http: Http, *, payload_follows: bool) -> bytes:
+    """`payload_follows`: the payload stands after it, without the chunking that its headers may tell of."""
+    lines = [to_bytes(clean(http.start_line)) + b"\r\n"]
+    for name, value in http.headers:
+        chunked = payload_follows and name.lower() == "transfer-encoding"
+        lines.append(line(f"X-Orig-{name}" if chunked else name, value))
+    return b"".join(lines) + b"\r\n"
+
+
+def digest_label(digest: bytes) -> str:
+    return "sha256:" + digest.hex()
+
+
+def digest_of(label: str, where: str) -> bytes:
+    algorithm, _, text = label.partition(":")
+    try:
+        if algorithm.lower() == "sha256":
+            return bytes.fromhex(text) if len(text) == 64 else base64.b32decode(text.upper())
+    except ValueError:
+        pass
+    raise broken(where, f"'{label[:40]}' is no SHA-256 digest")
+
+
+def broken(where: str, what: str) -> IntegrityError:
+    return IntegrityError(
+        what, where=where, mend="restore the file from a backup or a replica of the store; the archive is write-once"
+    )
