@@ -1,0 +1,111 @@
+"""SQL that every stage of a table writes alike: quoting, the DuckDB session, and the names of Madang's own columns.
+
+Only what staging, judging and merging share. No rule of a contract and no file of a store is known here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from quality.contract import Column
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Feed
+
+FAILURES_TYPE = 'STRUCT(rule VARCHAR, "column" VARCHAR, reason VARCHAR)[]'
+PROVENANCE: dict[str, str] = {
+    "_source_id": "VARCHAR",
+    "_source_row": "BIGINT",
+    "_fetched_at": "TIMESTAMP",
+    "_row_hash": "VARCHAR",
+}
+"""The columns that end every table, with their DuckDB types (design.md decision 4; `_fetched_at`: first seen, UTC)."""
+
+ROW_GROUP_SIZE = 122_880
+DEFAULT_THREADS = 2
+DEFAULT_MEMORY = "2GB"
+
+
+def ident(name: str) -> str:
+    """A quoted SQL identifier, whatever characters it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A SQL string literal that evaluates to exactly `text`. DuckDB's literals know no backslash escapes, and no NUL."""
+    parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
+    return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"
+
+
+def listed(items: list[str]) -> str:
+    """Comma-separated SQL."""
+    return ", ".join(items)
+
+
+def connect(scratch: Path, *, threads: int = DEFAULT_THREADS, memory_limit: str = DEFAULT_MEMORY) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of its own that spills into `scratch`, reads timestamps as UTC and never asks the network for an extension."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(
+        config={
+            "threads": threads,
+            "memory_limit": memory_limit,
+            "temp_directory": str(scratch / "spill"),
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def parquet(*paths: Path) -> str:
+    """`read_parquet` of local files, in the order given."""
+    return f"read_parquet([{listed([literal(str(path)) for path in paths])}])"
+
+
+def copy(query: str, out: Path) -> str:
+    """COPY of a query into one ZSTD Parquet file with bounded row groups."""
+    return f"COPY ({query}) TO {literal(str(out))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_SIZE})"
+
+
+# --- the layout of a table ------------------------------------------------------------------------------------------------
+
+
+def null_markers(feed: Feed, column: Column) -> tuple[str, ...]:
+    """Texts of this column that mean 'no value': its own, or the feed's."""
+    return feed.decode.null_values if column.null_values is None else column.null_values
+
+
+def sentinels(feed: Feed, column: Column) -> tuple[float, ...]:
+    """Numbers of this column that mean 'no value'; the feed's apply to numeric columns only."""
+    if column.type not in ("integer", "number", "decimal"):
+        return ()
+    return feed.decode.sentinels if column.sentinels is None else column.sentinels
+
+
+def has_status(feed: Feed, column: Column) -> bool:
+    """Whether `<column>_status` exists: the column may be empty, and something marks why it is."""
+    return column.nullable and bool(null_markers(feed, column) or sentinels(feed, column))
+
+
+def data_columns(feed: Feed) -> dict[str, str]:
+    """DuckDB type of every column that carries content: the contract's, in its order, then the statuses."""
+    columns = {c.name: c.duckdb_type for c in feed.contract.columns}
+    return columns | {f"{c.name}_status": "VARCHAR" for c in feed.contract.columns if has_status(feed, c)}
+
+
+def table_columns(feed: Feed) -> dict[str, str]:
+    """DuckDB type of every column of the feed's table, in order."""
+    return data_columns(feed) | PROVENANCE
+
+
+def row_hash(feed: Feed) -> str:
+    """SQL of `_row_hash`: MD5 of the content. Lengths stand before texts, so no two contents spell the same."""
+    parts = []
+    for name, kind in data_columns(feed).items():
+        text = ident(name) if kind == "VARCHAR" else f"CAST({ident(name)} AS VARCHAR)"
+        parts.append(f"coalesce(strlen({text}) || ':' || {text}, '-')")
+    return f"md5({' || '.join(parts)})"
