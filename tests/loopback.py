@@ -85,7 +85,7 @@ async def loopback(answer: Callable[[Seen], Answer]) -> AsyncIterator[Loopback]:
     """Serve `answer` on a free port of 127.0.0.1."""
     it = Loopback(answer)
     server = await asyncio.start_server(it._serve, "127.0.0.1", 0)
-    it.url = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    it.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield it
     finally:

@@ -280,6 +280,14 @@ class Protocol(ABC, Generic[S]):
         """A cheap request that shows whether anything changed, or None where the protocol has none."""
         return None
 
+    def canonical_sha256(self, source: S, body: Body) -> str | None:
+        """Hex digest of the body without what changes when the data does not (protocols.md 1.5), or None. Never raises."""
+        return None
+
+    def provider_stamp(self, source: S, headers: Mapping[str, str], head: bytes) -> str | None:
+        """The provider's own 'updated' field of an Ok response, or None. Never raises."""
+        return None
+
 
 def registry() -> dict[str, Protocol[Any]]:
     """Every protocol by name: one per module of this package that defines `PROTOCOL`."""
@@ -297,4 +305,4 @@ def registry() -> dict[str, Protocol[Any]]:
 
 
 def _modules(infos: Iterable[Any]) -> Iterator[str]:
-    return (i.name for i in infos if i.name not in ("kernel", "fetching", "assets"))
+    return (i.name for i in infos if i.name not in ("kernel", "fetching", "asking", "pacing", "assets"))

@@ -288,7 +288,7 @@ class _Call:
         exchange.request_headers += [(n, self.secrets.redact(v)) for n, v in templates.items()]
 
     def _accept(self, exchange: Exchange, response: aiohttp.ClientResponse) -> None:
-        received = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
+        received = [(_text(name), _text(value)) for name, value in response.raw_headers]
         exchange.status = response.status
         exchange.reason = self.secrets.redact(response.reason or "")
         if response.version is not None:
@@ -297,7 +297,7 @@ class _Call:
         exchange.origin = self.transport.origin(exchange.header_map())
         if response.status in _REDIRECTS:
             where = next((value for name, value in received if name.lower() == "location"), None)
-            self.location = None if where is None else quote(where.encode("latin-1"), safe=_SAFE)
+            self.location = None if where is None else quote(where.encode("utf-8", "surrogateescape"), safe=_SAFE)
 
     async def _read(self, exchange: Exchange, response: aiohttp.ClientResponse, sink: Sink) -> str:
         """Stream the body into the sink. Returns why it is cut, or ''."""
@@ -407,6 +407,11 @@ def _without_secrets(decision: address.Follow, secrets: Secrets) -> address.Foll
     pairs = [p for p in parts.query.split("&") if p and not secrets.carries(p)]
     kept = [p for p in pairs if not any(secrets.carries(v) for _, v in parse_qsl(p, keep_blank_values=True))]
     return replace(decision, url=parts._replace(query="&".join(kept)).geturl())
+
+
+def _text(raw: bytes) -> str:
+    """A header as text that gives back the same bytes: Korean servers send raw CP949 file names."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _ascii(url: str) -> str:

@@ -140,8 +140,9 @@ def test_content_encoding_is_undone_beside_the_bytes_as_received(
     tmp_path: Path, coding: str, encode: Callable[[bytes], bytes]
 ) -> None:
     text = b"station,value\n" * 200_000
-    exchange, _ = _ask(lambda seen: Answer(encode(text), headers={"Content-Encoding": coding}), tmp_path)
-    assert exchange.body_path.read_bytes() == encode(text)
+    encoded = encode(text)
+    exchange, _ = _ask(lambda seen: Answer(encoded, headers={"Content-Encoding": coding}), tmp_path)
+    assert exchange.body_path.read_bytes() == encoded
     assert exchange.decoded_path.read_bytes() == text
     assert exchange.decoded_length == len(text)
     assert exchange.head == text[: 64 * 1024]
@@ -303,7 +304,7 @@ def test_a_key_repeated_inside_a_compressed_body_is_not_kept(tmp_path: Path) -> 
 
 
 def test_a_missing_key_names_the_variable_and_the_feed() -> None:
-    with pytest.raises(SettingsError, match="AGENCY_KEY.*kr.x.y"):
+    with pytest.raises(SettingsError, match=r"AGENCY_KEY.*kr\.x\.y"):
         Secrets({}, feed="kr.x.y", auth=Auth(kind="query_key", name="k", secret="AGENCY_KEY"))
 
 

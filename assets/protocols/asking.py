@@ -1,0 +1,317 @@
+"""One question put to an agency until it is answered: limits, quota, sending, judging, and asking again.
+
+The policy of waiting is `pacing.py`, the order of questions `fetching.py`; what a response means is the protocol's.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from assets.archive.ledger import Ledger
+from assets.errors import MadangError, UnreadableSource
+from assets.feeds.model import Feed
+from assets.protocols import kernel
+from assets.protocols.kernel import (
+    Body,
+    Empty,
+    Malformed,
+    NotModified,
+    Ok,
+    Outcome,
+    Pending,
+    QuotaExhausted,
+    RateLimited,
+    Request,
+    Transient,
+)
+from assets.protocols.pacing import next_delay_s, retry_after_s
+from assets.store import Store
+from assets.tables.rows import ROW
+from assets.transport import address
+from assets.transport.exchange import Exchange
+from assets.transport.http import HttpTransport, TransportSettings
+from assets.transport.resolving import Lookup
+from assets.transport.secrets import Secrets
+
+UNDECLARED_QUOTA = 1_000_000_000
+"""Stands for the daily quota that a keyed feed does not declare, so that 'used up' is remembered until the reset."""
+LEASE_POLL_S = 1.0
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait for it."""
+
+    def now(self) -> datetime:
+        """The present, aware, in UTC."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The machine's own."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        import asyncio
+
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fetch is. `total`: rows as the agency counts them, None where it does not say."""
+
+    bytes_read: int
+    responses: int
+    rows: int
+    total: int | None
+
+
+class FetchCancelled(MadangError):
+    """Somebody asked the fetch to stop; nothing was recorded."""
+
+
+@dataclass(frozen=True)
+class FetchDeps:
+    """What a fetch needs of the world. `secrets`: environment name → value; `workdir`: a folder on a disk with room."""
+
+    store: Store
+    ledger: Ledger
+    transport: TransportSettings
+    secrets: Mapping[str, str]
+    workdir: Path
+    clock: Clock = field(default_factory=SystemClock)
+    rng: random.Random = field(default_factory=random.Random)
+    progress: Callable[[Progress], None] | None = None
+    cancelled: Callable[[], bool] = lambda: False
+    lookup: Lookup | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response and what it means. `rows`, `first`: of an Ok page, None where the protocol is not paged."""
+
+    exchange: Exchange
+    outcome: Outcome
+    rows: int | None = None
+    first: Hashable = None
+    canonical_sha256: str | None = None
+    provider_stamp: str | None = None
+
+
+class Asker:
+    """Asks on behalf of one fetch. `keep` gets every answer, failures included, before anything is done about it."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        deps: FetchDeps,
+        transport: HttpTransport,
+        secrets: Secrets,
+        spool: Path,
+        holder: str,
+        keep: Callable[[Answer], None],
+    ) -> None:
+        self._feed, self._deps, self._transport, self._secrets = feed, deps, transport, secrets
+        self._spool, self._holder, self._keep = spool, holder, keep
+        self._source = feed.source
+        self._limits = feed.source.limits
+        where = urlsplit(feed.source.address)
+        self._quota = self._limits.quota or f"{where.netloc}{where.path}"
+        self._place: str | None = None
+        self._renew_at = datetime.min.replace(tzinfo=UTC)
+        self.bytes_read = self.responses = self.rows = 0
+        self.total: int | None = None
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer that settles the question: Ok, Empty or NotModified, or a failure that asking again does not mend."""
+        failures = malformed = 0
+        polls_until: datetime | None = None
+        while True:
+            answer = await self._once(request)
+            outcome = answer.outcome
+            delay: float | None = None
+            if isinstance(outcome, RateLimited | Transient):
+                failures += 1
+                wanted = outcome.retry_after_s
+                if wanted is None:
+                    wanted = retry_after_s(answer.exchange.header_map(), self._deps.clock.now())
+                delay = next_delay_s(
+                    failures=failures, max_attempts=self._limits.max_attempts, retry_after_s=wanted, jitter=self._deps.rng.random()
+                )
+                if isinstance(outcome, RateLimited) and wanted:
+                    self._deps.ledger.defer_host(self._host(request), self._deps.clock.now() + timedelta(seconds=wanted))
+            elif isinstance(outcome, Malformed) and malformed == 0:
+                malformed = 1
+                delay = next_delay_s(failures=1, max_attempts=2, retry_after_s=None, jitter=self._deps.rng.random())
+            elif isinstance(outcome, Pending):
+                now = self._deps.clock.now()
+                polls_until = polls_until or now + timedelta(seconds=self._limits.total_timeout_s)
+                decision = address.redirect(request.url, outcome.poll_url, hosts=self._source.redirect_hosts, followed=0)
+                if isinstance(decision, address.Refused):
+                    return replace(answer, outcome=kernel.BadRequest(f"the place to ask for the result is refused: {decision.why}"))
+                if now < polls_until:
+                    headers = request.headers if decision.same_origin else {}
+                    request = replace(request, url=decision.url, headers=headers, method="GET", body=None)
+                    delay = min(max(outcome.after_s, 1.0), 600.0)
+                else:
+                    return replace(answer, outcome=Transient("the agency did not finish the export in time"))
+            elif isinstance(outcome, QuotaExhausted):
+                return replace(answer, outcome=self._exhausted(outcome))
+            if delay is None:
+                return answer
+            self.release()  # others may use the place while we wait
+            await self._deps.clock.sleep(delay)
+
+    # --- one request ---
+
+    async def _once(self, request: Request) -> Answer:
+        self._check_cancelled()
+        refused = await self._permission(request)
+        if refused is not None:
+            return Answer(self._unsent(request), refused)
+        exchange = await self._transport.exchange(
+            request,
+            self._source,
+            self._spool,
+            secrets=self._secrets,
+            contact=self._contact,
+            on_bytes=lambda n: self._on_bytes(request, n),
+        )
+        self.responses += sum(1 for e in (*exchange.hops, exchange) if e.status)
+        answer = self._judge(request, exchange)
+        self.rows += answer.rows or 0
+        self._report()
+        self._keep(answer)
+        return answer
+
+    async def _permission(self, request: Request) -> QuotaExhausted | Transient | None:
+        """Wait for a place and a moment at the host, and take one of the day's quota; or why the request must not be sent."""
+        deps, limits, host = self._deps, self._limits, self._host(request)
+        give_up = deps.clock.now() + timedelta(seconds=limits.total_timeout_s)
+        while not self._lease(host):
+            if deps.clock.now() >= give_up:
+                return Transient(f"other fetches held all {limits.concurrency} places at {host}")
+            await deps.clock.sleep(LEASE_POLL_S)
+            self._check_cancelled()
+        if (budget := self._budget) is not None:
+            spending = deps.ledger.spend_quota(self._quota, per_day=budget, reset=limits.reset, now=deps.clock.now())
+            if not spending.allowed:
+                return QuotaExhausted(spending.resets_at, f"the daily quota of {self._quota} is used up; nothing was sent")
+        if limits.per_second is not None and (
+            wait := deps.ledger.reserve_slot(host, per_second=limits.per_second, now=deps.clock.now())
+        ):
+            await deps.clock.sleep(wait)
+        return None
+
+    def _lease(self, host: str) -> bool:
+        """Take or renew a place at the host; kept from request to request. It lapses soon after a crash."""
+        now = self._deps.clock.now()
+        if self._place == host and now < self._renew_at:
+            return True
+        if self._place not in (None, host):
+            self.release()
+        ttl = 2 * max(60.0, self._limits.connect_timeout_s + self._limits.read_timeout_s)
+        if not self._deps.ledger.acquire_lease(host, concurrency=self._limits.concurrency, holder=self._holder, ttl_s=ttl, now=now):
+            return False
+        self._place, self._renew_at = host, now + timedelta(seconds=ttl / 2)
+        return True
+
+    def release(self) -> None:
+        """Give the place at the host back."""
+        if self._place is not None:
+            self._deps.ledger.release_lease(self._place, self._holder)
+            self._place = None
+
+    def _on_bytes(self, request: Request, count: int) -> None:
+        self._check_cancelled()
+        self.bytes_read += count
+        self._lease(self._host(request))
+        self._report()
+
+    def _judge(self, request: Request, exchange: Exchange) -> Answer:
+        """What the response means: the transport's own verdict first, then the protocol's, then whether its rows can be read."""
+        if exchange.verdict is not None:
+            return Answer(exchange, exchange.verdict)
+        protocol, headers = self._feed.protocol, exchange.header_map()
+        outcome = protocol.classify(
+            self._source,
+            request,
+            exchange.status,
+            headers,
+            exchange.head,
+            exchange.tail,
+            exchange.decoded_length,
+            exchange.complete,
+        )
+        if isinstance(outcome, Ok | Empty) and not exchange.complete:
+            outcome = Transient(exchange.error or "the body is cut short")
+        if isinstance(outcome, NotModified) and not _conditional(request):
+            outcome = Malformed("it says 'not modified' to a request without conditions")
+        if not isinstance(outcome, Ok):
+            return Answer(exchange, outcome)
+        body = Body(exchange.decoded_path, headers, exchange.url, request.step, request.page)
+        rows, first = None, None
+        if protocol.paged:
+            try:
+                rows, first = _count(protocol.parse(self._feed, self._source, [body]))
+            except UnreadableSource as error:
+                return Answer(exchange, Malformed(error.what))
+        stamp = protocol.provider_stamp(self._source, headers, exchange.head)
+        return Answer(exchange, outcome, rows, first, protocol.canonical_sha256(self._source, body), stamp)
+
+    # --- small things ---
+
+    def _exhausted(self, outcome: QuotaExhausted) -> QuotaExhausted:
+        """Remember that the day's quota is gone, for every process; and when it comes back."""
+        if self._budget is None:
+            return outcome
+        spending = self._deps.ledger.exhaust_quota(
+            self._quota, per_day=self._budget, reset=self._limits.reset, now=self._deps.clock.now()
+        )
+        return outcome if outcome.resets_at else replace(outcome, resets_at=spending.resets_at)
+
+    @property
+    def _budget(self) -> int | None:
+        return self._limits.per_day or (UNDECLARED_QUOTA if self._source.auth.kind != "none" else None)
+
+    @property
+    def _contact(self) -> str:
+        return (self._feed.contact.email or "") if self._feed.contact else ""
+
+    def _host(self, request: Request) -> str:
+        return urlsplit(request.url).netloc.rpartition("@")[2]
+
+    def _unsent(self, request: Request) -> Exchange:
+        url = self._secrets.redact(request.url)
+        return Exchange(request, url, self._deps.clock.now(), self._transport.origin({}), self._spool / "nothing")
+
+    def _check_cancelled(self) -> None:
+        if self._deps.cancelled():
+            raise FetchCancelled("the fetch was cancelled", where=self._feed.id, mend="run it again; nothing was recorded")
+
+    def _report(self) -> None:
+        if self._deps.progress is not None:
+            self._deps.progress(Progress(self.bytes_read, self.responses, self.rows, self.total))
+
+
+def _conditional(request: Request) -> bool:
+    return bool({"if-none-match", "if-modified-since"} & {name.lower() for name in request.headers})
+
+
+def _count(stream: Any) -> tuple[int, Hashable]:
+    """Rows of one page, and its first record as text."""
+    rows, first = 0, None
+    for batch in stream.batches:
+        if rows == 0 and batch.num_rows:
+            first = tuple((name, str(batch.column(name)[0])) for name in batch.schema.names if name != ROW)
+        rows += batch.num_rows
+    return rows, first

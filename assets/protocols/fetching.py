@@ -1,0 +1,374 @@
+"""The kernel's loop: one fetch of one feed, from plan to ledger row, the same for every protocol.
+
+Order of commit: the WARC is closed in the spool, uploaded to the store, then the ledger row makes it true. A crash before the
+row leaves at most an object that nobody refers to. Asking one question is `asking.py`, paging arithmetic `pacing.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from assets.archive.fetches import FetchRecord, archive_fetch, archive_key, new_fetch_id, payload_digest
+from assets.archive.records import Http, StoredBody
+from assets.archive.warc import WarcWriter
+from assets.commit import reached
+from assets.errors import FetchFailed, MadangError
+from assets.feeds.model import Feed
+from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Progress, SystemClock
+from assets.protocols.kernel import (
+    Cursor,
+    Empty,
+    Malformed,
+    NotModified,
+    Ok,
+    Outcome,
+    PageInfo,
+    QuotaExhausted,
+    Request,
+    Step,
+    Validators,
+    outcome_name,
+)
+from assets.protocols.pacing import Broken, Done, Paging, Restart
+from assets.transport.exchange import Exchange
+from assets.transport.http import HttpTransport
+from assets.transport.secrets import PLACEHOLDER, Secrets
+
+__all__ = ["Clock", "FetchCancelled", "FetchDeps", "Progress", "SystemClock", "fetch", "run_fetch"]
+
+REDIRECT = "Redirect"
+"""The Madang-Outcome of an archived response that only led elsewhere."""
+_TRUST = ("agency", "replay", "synthetic")
+
+
+def run_fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, now: datetime | None = None) -> FetchRecord:
+    """`fetch`, for callers without an event loop."""
+    return asyncio.run(fetch(feed, partition=partition, deps=deps, now=now))
+
+
+async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, now: datetime | None = None) -> FetchRecord:
+    """Pull one feed (one partition of it) and archive what came.
+
+    `now`: the moment that the plan is made for; default: the clock's. Returns the record of an Ok, Empty or NotModified fetch.
+    Raises FetchFailed after the failed fetch, too, has been archived and recorded; SettingsError before anything is sent when
+    a secret is missing; FetchCancelled.
+    """
+    now = now or deps.clock.now()
+    started = deps.clock.now()
+    fetch_id = new_fetch_id(started)
+    secrets = Secrets(deps.secrets, feed=feed.id, auth=feed.source.auth)
+    with _spool(deps.workdir, fetch_id) as spool:
+        async with HttpTransport(deps.transport, lookup=deps.lookup, now=deps.clock.now) as transport:
+            one = _Fetch(feed, partition, deps, secrets, transport, spool, fetch_id, started)
+            try:
+                outcome = await one.run(now)
+                record, bodies = one.close(outcome)
+            finally:
+                one.abandon()
+        archive_fetch(deps.store, deps.ledger, record, one.warc, bodies)
+    if not isinstance(outcome, Ok | Empty | NotModified):
+        raise _failure(feed, record, outcome)
+    return record
+
+
+class _Stopped(Exception):
+    """The fetch ends with this outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+class _Fetch:
+    """One fetch while it runs."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        partition: str | None,
+        deps: FetchDeps,
+        secrets: Secrets,
+        transport: HttpTransport,
+        spool: Path,
+        fetch_id: str,
+        started: datetime,
+    ) -> None:
+        self.feed, self.partition, self.deps, self.secrets = feed, partition, deps, secrets
+        self.fetch_id, self.started, self.warc = fetch_id, started, spool / f"{fetch_id}.warc.gz"
+        self._transport = transport
+        self._asker = Asker(feed, deps, transport, secrets, spool, fetch_id, self._keep)
+        self._writer: WarcWriter | None = None
+        self._origins: set[str] = set()
+        self._canonical: dict[tuple[int, int], str | None] = {}
+        self._unchanged: set[tuple[int, int]] = set()
+        self._last = self._comparable()
+        self._earlier = deps.ledger.bodies(feed.id, partition) if self._last is not None else {}
+        self._url = PLACEHOLDER.sub("***", feed.source.address)
+
+    def _comparable(self) -> FetchRecord | None:
+        """The last Ok fetch, unless it came from a stand-in and this one asks the agency, or the reverse."""
+        last = self.deps.ledger.last_ok(self.feed.id, self.partition)
+        if last is None or (last.origin == "agency") != self._transport.direct:
+            return None
+        return last
+
+    # --- the loop ---
+
+    async def run(self, now: datetime) -> Outcome:
+        """All steps, all pages. Returns the outcome of the whole; failures are outcomes too."""
+        steps = list(self.feed.protocol.plan(self.feed, self.feed.source, self.partition, now))
+        try:
+            if await self._probe(steps):
+                return NotModified("the probe shows no change")
+            empty, rows = [], 0
+            for step in steps:
+                came, count = await (self._pages(step) if self.feed.protocol.paged else self._single(step))
+                rows += count
+                if isinstance(came, Empty):
+                    empty.append(came)
+        except _Stopped as stop:
+            return stop.outcome
+        if len(empty) == len(steps) or (self.feed.protocol.paged and rows == 0):
+            return empty[0] if empty else Empty("the agency counts 0 rows")
+        return NotModified("the same bytes as last time") if self._all_unchanged() else Ok()
+
+    async def _probe(self, steps: list[Step]) -> bool:
+        """Whether a cheap look shows that nothing changed since the last Ok fetch."""
+        if self._last is None or len(steps) != 1:
+            return False
+        request = self.feed.protocol.probe(self.feed, self.feed.source, self._validators(steps[0]))
+        if request is None:
+            return False
+        return isinstance((await self._asker.ask(request)).outcome, NotModified)
+
+    async def _single(self, step: Step) -> tuple[Outcome, int]:
+        """A step of one response."""
+        request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), self._validators(step))
+        answer = await self._settled(request)
+        return answer.outcome, 0
+
+    async def _pages(self, step: Step) -> tuple[Outcome, int]:
+        """A step of many pages, that must add up."""
+        paging, cursor = Paging(self.feed.source.limits.max_pages), Cursor()
+        while True:
+            answer = await self._settled(self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators()))
+            if isinstance(answer.outcome, Empty) and paging.page == 1:
+                return answer.outcome, 0
+            info = answer.outcome.page if isinstance(answer.outcome, Ok) else PageInfo()
+            paging, follows = paging.take(info, answer.rows or 0, answer.first)
+            self._asker.total = paging.total
+            if isinstance(follows, Broken):
+                raise _Stopped(Malformed(follows.why))
+            if isinstance(follows, Done):
+                return Ok(), paging.rows
+            if isinstance(follows, Restart):
+                self._open(answer.exchange).restart(step.ordinal)
+                self._unchanged = {k for k in self._unchanged if k[0] != step.ordinal}
+                self._asker.rows, cursor = 0, Cursor()
+            else:
+                cursor = follows.cursor
+
+    async def _settled(self, request: Request) -> Answer:
+        answer = await self._asker.ask(request)
+        if not isinstance(answer.outcome, Ok | Empty | NotModified):
+            raise _Stopped(answer.outcome)
+        if isinstance(answer.outcome, NotModified) and (request.step, request.page) not in self._earlier:
+            raise _Stopped(Malformed("it says 'not modified', but there is no earlier body"))
+        return answer
+
+    def _validators(self, step: Step) -> Validators:
+        """Of the last Ok body of the step, if there is one that a 'not modified' could stand for."""
+        if (step.ordinal, 1) not in self._earlier:
+            return Validators()
+        return self.deps.ledger.validators(self.feed.id, self.partition, step.ordinal)
+
+    def _all_unchanged(self) -> bool:
+        """Whether every body is the last Ok fetch's, byte for byte or by its canonical digest."""
+        assert self._writer is not None
+        keys = {(b.step, b.page) for b in self._writer.bodies}
+        if self._last is None or keys != set(self._earlier) or not self._same_origin():
+            return False
+        return keys == self._unchanged or (
+            self._last.canonical_sha256 is not None and self._digest() == self._last.canonical_sha256
+        )
+
+    def _same_origin(self) -> bool:
+        return self._last is not None and self._origin() == self._last.origin
+
+    def _digest(self) -> str | None:
+        """One canonical digest for all bodies; None where one has none."""
+        assert self._writer is not None
+        found = [self._canonical.get((b.step, b.page)) for b in self._writer.bodies]
+        return payload_digest([d for d in found if d is not None]) if found and None not in found else None
+
+    # --- keeping ---
+
+    def _open(self, exchange: Exchange | None) -> WarcWriter:
+        """The WARC of this fetch; opened late, because only a response says its origin."""
+        if self._writer is None:
+            self._writer = WarcWriter(
+                self.warc,
+                software=f"Madang/{version('madang')}",
+                feed=self.feed.id,
+                fetch_id=self.fetch_id,
+                partition=self.partition,
+                origin=exchange.origin if exchange is not None else self._transport.origin({}),
+                licence=self.feed.licence.id,
+                started_at=self.started,
+            )
+            self._writer.__enter__()
+        return self._writer
+
+    def _keep(self, answer: Answer) -> None:
+        """Archive an answer and its redirects, whatever it means, and drop its spooled files."""
+        for exchange in (*answer.exchange.hops, answer.exchange):
+            if exchange.status:
+                self._origins.add(exchange.origin)
+            self._write(exchange, answer, REDIRECT if exchange is not answer.exchange else outcome_name(answer.outcome))
+            for path in {exchange.body_path, exchange.decoded_path} - {Path()}:
+                path.unlink(missing_ok=True)
+
+    def _write(self, exchange: Exchange, answer: Answer, outcome: str) -> None:
+        writer, request = self._open(exchange), answer.exchange.request
+        key = (request.step, request.page)
+        earlier = self._earlier.get(key) if exchange is answer.exchange else None
+        parts = urlsplit(exchange.url)
+        target = parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl()
+        sent = Http(f"{exchange.method} {target} HTTP/1.1", exchange.request_headers)
+        got = Http(f"HTTP/{exchange.http_version} {exchange.status} {exchange.reason}".rstrip(), exchange.headers)
+        same = (
+            (earlier is not None and outcome == "Ok" and earlier.sha256 == exchange.payload_sha256 and exchange.bytes_read > 0)
+            and self._last is not None
+            and self._last.origin == exchange.origin
+        )
+        if earlier is not None and (same or outcome == "NotModified"):
+            self._unchanged.add(key)
+            self._canonical[key] = answer.canonical_sha256
+            writer.write_revisit(
+                url=exchange.url,
+                request=sent,
+                response=got,
+                at=exchange.at,
+                step=request.step,
+                page=request.page,
+                earlier=earlier,
+                profile="identical-payload-digest" if same else "server-not-modified",
+                request_body=request.body,
+                provider_stamp=answer.provider_stamp,
+            )
+            return
+        if outcome == "Ok":
+            self._canonical[key] = answer.canonical_sha256
+        writer.write_exchange(
+            url=exchange.url,
+            request=sent,
+            response=got if exchange.status else None,
+            body=exchange.body_path,
+            at=exchange.at,
+            outcome=outcome,
+            step=request.step,
+            page=request.page,
+            request_body=request.body,
+            payload_sha256=exchange.payload_sha256,
+            complete=exchange.complete,
+            masked=exchange.masked,
+            provider_stamp=answer.provider_stamp,
+        )
+
+    def _origin(self) -> str:
+        """The least trusted origin of all responses."""
+        return max(self._origins or {self._transport.origin({})}, key=_TRUST.index)
+
+    def close(self, outcome: Outcome) -> tuple[FetchRecord, list[StoredBody]]:
+        """Finish the WARC. The record of the fetch and the bodies that count."""
+        writer = self._open(None)
+        bodies, last = writer.bodies, self._last
+        unchanged = isinstance(outcome, NotModified) and last is not None
+        record = FetchRecord(
+            fetch_id=self.fetch_id,
+            feed=self.feed.id,
+            partition=self.partition,
+            started_at=self.started,
+            finished_at=self.deps.clock.now(),
+            outcome=outcome_name(outcome),
+            reason=self.secrets.redact(getattr(outcome, "reason", ""))[:500],
+            origin=self._origin(),
+            bytes_read=self._asker.bytes_read,
+            responses=self._asker.responses,
+            rows=last.rows if unchanged and last else self._asker.rows if self.feed.protocol.paged else None,
+            warc_key=archive_key(self.feed.id, self.fetch_id),
+            payload_sha256=payload_digest([b.sha256 for b in bodies]),
+            canonical_sha256=last.canonical_sha256 if unchanged and last else self._digest(),
+            etag=bodies[0].etag if bodies else None,
+            last_modified=bodies[0].last_modified if bodies else None,
+            provider_stamp=bodies[0].provider_stamp if bodies else None,
+            url=self._url,
+            licence=self.feed.licence.id,
+            body_fetch_id=last.body_fetch_id if unchanged and last else self.fetch_id,
+        )
+        finished = writer.finish(record)
+        reached("fetch.spooled")
+        return record, finished
+
+    def abandon(self) -> None:
+        """Let go of the place at the host, and of the WARC: it is deleted unless `close` finished it."""
+        self._asker.release()
+        if self._writer is not None:
+            self._writer.__exit__(None, None, None)
+
+
+@contextmanager
+def _spool(workdir: Path, fetch_id: str) -> Iterator[Path]:
+    """A folder for one fetch. Folders whose process died are swept: their lock is free."""
+    root = workdir / "fetching"
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("a") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # nobody sweeps a folder between its making and its locking
+        for stale in (f for f in root.iterdir() if f.is_dir()):
+            with (stale / ".lock").open("a") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                shutil.rmtree(stale, ignore_errors=True)
+        folder = root / fetch_id
+        folder.mkdir()
+        held = (folder / ".lock").open("a")
+        fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        held.close()
+
+
+_MENDS = {
+    "AuthFailed": "check that the key in {secret} is right, not expired, and approved for this very service",
+    "QuotaExhausted": "wait until {resets}, or ask the agency for a larger quota",
+    "BadRequest": "correct the feed's source: block as the reason says",
+    "Gone": "find the new address at {documentation} and correct the feed's source: block",
+    "RateLimited": "lower source.limits.per_second or source.limits.concurrency",
+    "Transient": "run it again later; if it stays, ask the agency",
+    "Malformed": "look at the archived response {warc} and compare it with the feed's source: block",
+}
+
+
+def _failure(feed: Feed, record: FetchRecord, outcome: Outcome) -> MadangError:
+    """The error that says what the agency answered and what to do about it."""
+    resets = outcome.resets_at if isinstance(outcome, QuotaExhausted) else None
+    mend = _MENDS.get(record.outcome, "look at the archived response {warc}").format(
+        secret=feed.source.auth.secret or "the feed's auth.secret",
+        resets=f"{resets:%Y-%m-%d %H:%M %Z}".strip() if resets else "the quota resets",
+        documentation=feed.documentation or "the agency's site",
+        warc=record.warc_key,
+    )
+    what = f"the fetch ended in {record.outcome}" + (f": {record.reason}" if record.reason else "")
+    return FetchFailed(what, outcome=record.outcome, where=f"{feed.id} ({record.url})", mend=mend)

@@ -1,0 +1,105 @@
+"""The kernel's pure decisions, over all their arguments."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.protocols.kernel import PageInfo
+from assets.protocols.pacing import CAP_S, CEILING_S, FLOOR_S, Broken, Done, Next, Paging, Restart, next_delay_s, retry_after_s
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_JITTER = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(1, 50), st.integers(1, 20), st.none() | st.floats(0, 1e6), _JITTER)
+def test_a_pause_is_bounded_never_zero_and_never_shorter_than_asked(
+    failures: int, attempts: int, asked: float | None, jitter: float
+) -> None:
+    delay = next_delay_s(failures=failures, max_attempts=attempts, retry_after_s=asked, jitter=jitter)
+    if failures >= attempts or (asked is not None and asked > CEILING_S):
+        assert delay is None
+    else:
+        assert delay is not None
+        assert delay >= FLOOR_S
+        assert delay >= (asked or 0)
+        assert delay <= max(CAP_S, asked or 0)
+
+
+@given(st.integers(1, 15), _JITTER, _JITTER)
+def test_pauses_grow_and_are_not_all_alike(failures: int, one: float, other: float) -> None:
+    def pause(n: int, jitter: float) -> float:
+        delay = next_delay_s(failures=n, max_attempts=99, retry_after_s=None, jitter=jitter)
+        assert delay is not None
+        return delay
+
+    assert pause(failures + 1, one) >= pause(failures, one)
+    if failures > 3 and one - other > 0.01:
+        assert pause(failures, one) > pause(failures, other)
+
+
+def test_retry_after_in_both_forms_and_nonsense() -> None:
+    later = format_datetime(NOW + timedelta(seconds=90), usegmt=True)
+    assert retry_after_s({"retry-after": "7"}, NOW) == 7
+    assert retry_after_s({"retry-after": later}, NOW) == 90
+    assert retry_after_s({"retry-after": format_datetime(NOW - timedelta(days=1), usegmt=True)}, NOW) == 0
+    for nonsense in ("", "soon", "-5", "²", "1.5e999"):
+        assert retry_after_s({"retry-after": nonsense}, NOW) is None
+    assert (retry_after_s({"retry-after": "9" * 400}, NOW) or 0) > CEILING_S
+
+
+@given(st.text(max_size=40))
+def test_retry_after_never_raises(value: str) -> None:
+    found = retry_after_s({"retry-after": value}, NOW)
+    assert found is None or found >= 0
+
+
+@given(st.integers(0, 400), st.integers(1, 100), st.integers(1, 100))
+def test_an_honest_server_is_read_to_the_end(total: int, asked: int, cap: int) -> None:
+    """Pages of the size that the server really uses, whatever was asked."""
+    size = min(asked, cap)
+    paging, at = Paging(max_pages=1000), 0
+    while True:
+        rows = min(size, total - at)
+        paging, follows = paging.take(PageInfo(total=total, page_size=size), rows, at if rows else None)
+        at += rows
+        if isinstance(follows, Done):
+            break
+        assert isinstance(follows, Next)
+        assert (follows.cursor.offset, follows.cursor.page) == (at, paging.page)
+    assert paging.rows == at == total
+
+
+@given(st.lists(st.tuples(st.none() | st.integers(0, 30), st.integers(0, 10), st.none() | st.integers(0, 3)), max_size=12))
+def test_done_means_that_the_rows_add_up(pages: list[tuple[int | None, int, int | None]]) -> None:
+    paging = Paging(max_pages=5)
+    for total, rows, first in pages:
+        before = paging
+        paging, follows = paging.take(PageInfo(total=total), rows, first)
+        if isinstance(follows, Done):
+            assert paging.total is None or paging.rows == paging.total
+            return
+        if isinstance(follows, Broken):
+            return
+        if isinstance(follows, Restart):
+            assert paging.rows == 0
+            assert paging.restarts == before.restarts + 1 <= 2
+        else:
+            assert paging.page <= 5
+
+
+def test_links_end_the_pages_and_a_link_to_itself_breaks_them() -> None:
+    paging, follows = Paging(max_pages=9).take(PageInfo(next_cursor="b"), 3, "r1")
+    assert isinstance(follows, Next)
+    assert follows.cursor.token == "b"
+    assert isinstance(paging.take(PageInfo(), 2, "r4")[1], Done)
+    assert isinstance(paging.take(PageInfo(next_cursor="b"), 2, "r4")[1], Broken)
+
+
+def test_a_short_page_ends_an_answer_without_total_and_cursor() -> None:
+    paging, follows = Paging(max_pages=9).take(PageInfo(page_size=10), 10, "a")
+    assert isinstance(follows, Next)
+    assert isinstance(paging.take(PageInfo(page_size=10), 4, "b")[1], Done)
