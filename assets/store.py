@@ -7,8 +7,10 @@ written once under names that nobody reuses; only pointers (`index.json`) change
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ from obstore.store import LocalStore, S3Store
 from assets.errors import IntegrityError, SettingsError, StoreConflict
 
 SWAP_ATTEMPTS = 8
+TICKET_LIFE_S = 30
+"""How long a writer may hold a pointer alone; far more than one small PUT needs."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +151,16 @@ class Store:
     def swap(self, key: str, old: Pointer, value: dict[str, Any]) -> None:
         """Replace the pointer atomically if it still is `old`, else raise StoreConflict; a reader sees old or new.
 
-        On `file://` a lock file and an atomic rename do it (obstore's LocalStore cannot compare and swap); on S3 `If-Match`.
-        The first write of a pointer on S3 asks for put-if-absent, which some servers ignore (facts.md): two first writers
-        may then overwrite each other, and the loser's next run finds its release missing from the index and adds it again.
+        On `file://` a lock file and an atomic rename do it (obstore's LocalStore cannot compare and swap). On S3 it is
+        `If-Match`, where the server honours it; where it does not (Ceph 16 refuses every `If-Match` on a versioned bucket and
+        ignores `If-None-Match` everywhere) the swap is made alone, under a ticket that every other writer sees.
         """
         data = dump_json(value)
         if self.root is not None:
             path = self.root / _checked(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(path.with_name(f".{path.name}.lock")):
-                current = self.read_pointer(key)
-                if current.version != old.version:
+                if self.read_pointer(key).version != old.version:
                     raise self._conflict(key)
                 part = path.with_name(f".{path.name}.{os.getpid()}.part")
                 with part.open("wb") as file:
@@ -166,11 +169,51 @@ class Store:
                     os.fsync(file.fileno())
                 part.replace(path)
             return
-        mode: Any = "create" if old.version is None else {"e_tag": old.version}
-        try:
-            obstore.put(self._store, _checked(key), data, mode=mode)
-        except (PreconditionError, obstore.exceptions.AlreadyExistsError) as error:
-            raise self._conflict(key) from error
+        if old.version is not None:
+            try:
+                obstore.put(self._store, _checked(key), data, mode={"e_tag": old.version})
+            except PreconditionError as error:
+                if self.read_pointer(key).version != old.version:
+                    raise self._conflict(key) from error
+            else:
+                return
+        with self._alone(key):
+            if self.read_pointer(key).version != old.version:
+                raise self._conflict(key)
+            obstore.put(self._store, _checked(key), data)
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Exclude other writers of `key` on an S3 server without conditional writes.
+
+        A writer puts a ticket and lists all tickets; it goes ahead only if its own is the only one, else it takes its ticket
+        back and waits a random moment. Two writers that both put before either lists both step back; one that listed alone
+        is seen by everybody after it, because S3 listings are strongly consistent. A ticket older than TICKET_LIFE_S is a
+        dead writer's and is removed.
+        """
+        folder = str(PurePosixPath(key).parent / ".tickets" / PurePosixPath(key).name)
+        deadline = time.monotonic() + 2 * TICKET_LIFE_S
+        while True:
+            ticket = f"{folder}/{time.time_ns() // 1_000_000}-{secrets.token_hex(8)}"
+            self.put_bytes(ticket, b"")
+            try:
+                others = [t for t in self.list(folder) if t.rpartition("/")[2] != ticket.rpartition("/")[2]]
+                alive = [t for t in others if not self._expired(t)]
+                if not alive:
+                    yield
+                    return
+            finally:
+                self.delete(ticket)
+            if time.monotonic() > deadline:
+                raise self._conflict(key)
+            time.sleep(0.05 + secrets.randbelow(200) / 1000)
+
+    def _expired(self, ticket: str) -> bool:
+        born_s = int(ticket.rpartition("/")[2].partition("-")[0]) / 1000
+        if time.time() - born_s < TICKET_LIFE_S:
+            return False
+        self.delete(ticket)
+        return True
 
     def update_pointer(self, key: str, change: Any) -> dict[str, Any]:
         """Apply `change(value or {}) -> value` by compare-and-swap, again on a conflict, a bounded number of times."""
@@ -205,8 +248,6 @@ def _checked(key: str) -> str:
 
 
 def _digest(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()
 
 

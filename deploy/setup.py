@@ -79,7 +79,8 @@ def entry(name: str) -> str:
 
 def sync_with_uv(python: Path) -> bool:
     done = subprocess.run(
-        [str(VENV / "bin" / "uv"), "pip", "install", "-q", "--require-hashes", "-r", str(LOCK), "--python", str(python)], check=False
+        [str(VENV / "bin" / "uv"), "pip", "install", "-q", "--require-hashes", "-r", str(LOCK), "--python", str(python)],
+        check=False,
     )
     return done.returncode == 0
 

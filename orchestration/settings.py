@@ -42,7 +42,9 @@ class Settings:
             raise SettingsError(f"'{executor}' is no executor", where="MADANG_EXECUTOR", mend=f"use one of {', '.join(EXECUTORS)}")
         connect_to = (env.get("MADANG_CONNECT_TO") or "").rstrip("/") or None
         if connect_to is not None and urlsplit(connect_to).scheme not in ("http", "https"):
-            raise SettingsError("not an http URL", where="MADANG_CONNECT_TO", mend="use http://127.0.0.1:PORT of the stand-in agency")
+            raise SettingsError(
+                "not an http URL", where="MADANG_CONNECT_TO", mend="use http://127.0.0.1:PORT of the stand-in agency"
+            )
         return cls(
             home=home,
             store_url=env.get("MADANG_STORE") or f"file://{home}/store",

@@ -1,0 +1,66 @@
+"""The opened platform: what every stage needs of the outside world, in one value that is passed down.
+
+Settings are read elsewhere (`orchestration/settings.py`); nothing here decides anything about data.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assets.store import Store
+
+if TYPE_CHECKING:
+    from assets.archive.ledger import Ledger
+    from assets.feeds.model import Feed
+    from assets.training_sets.model import TrainingSet
+    from assets.transport.http import TransportSettings
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One Madang home, opened. `secrets` is the environment that feeds name their keys in; it is never printed."""
+
+    home: Path
+    store: Store
+    ledger_url: str
+    warehouse: str
+    feeds: Mapping[str, Feed]
+    sets: Mapping[str, TrainingSet]
+    transport: TransportSettings
+    secrets: Mapping[str, str]
+    public_url: str | None
+    reports_url: str
+    allow_synthetic: bool = False
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        from assets.archive.ledger import Ledger
+
+        return Ledger(self.ledger_url)
+
+    @property
+    def cache(self) -> Path:
+        """Local copies of immutable objects, where the store is not local."""
+        return self.home / "cache"
+
+    @contextmanager
+    def workdir(self, purpose: str) -> Iterator[Path]:
+        """A scratch folder on the home's disk, removed at the end whatever happened."""
+        spool = self.home / "spool"
+        spool.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=spool))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)

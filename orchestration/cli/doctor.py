@@ -1,0 +1,93 @@
+"""`madang doctor`: what is in force, and what stands in the way of a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+
+import typer
+
+from assets.errors import MadangError
+from orchestration.cli.output import Json, out, print_json, print_table
+from orchestration.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: `ok`, what was found, and what to do where it is not."""
+
+    name: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def doctor(json_: Json = False) -> None:
+    """Print the settings in force (secrets masked) and check what a run needs. Exit code 1 when something is missing."""
+    settings = Settings.from_environment()
+    findings = examine(settings)
+    if json_:
+        print_json({"settings": settings.in_force(), "findings": [asdict(f) for f in findings]})
+    else:
+        print_table(["setting", "value"], settings.in_force().items())
+        out.print()
+        print_table(["", "check", "found", "mend"], [("✓" if f.ok else "✗", f.name, f.found, f.mend) for f in findings])
+    raise typer.Exit(0 if all(f.ok for f in findings) else 1)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every check; none writes anything but a probe file below the home."""
+    findings = [Finding("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version.split()[0], "use Python 3.11 to 3.13")]
+    platform = importlib.util.find_spec("dagster") is not None
+    findings.append(
+        Finding("platform packages", platform, "installed" if platform else "missing", "" if platform else "make setup")
+    )
+    settings.home.mkdir(parents=True, exist_ok=True)
+    free_gb = shutil.disk_usage(settings.home).free / 1e9
+    findings.append(Finding("free disk", free_gb > 2, f"{free_gb:.0f} GB", "" if free_gb > 2 else "free at least 2 GB"))
+    findings.append(_store(settings))
+    if platform:
+        findings.append(_ledger(settings))
+        findings.extend(_feeds(settings))
+    return findings
+
+
+def _store(settings: Settings) -> Finding:
+    from assets.store import Store
+
+    try:
+        Store(settings.store_url).exists("sets/index.json")
+    except MadangError as error:
+        return Finding("store", False, error.what, error.mend)
+    except Exception as error:  # noqa: BLE001 -- a doctor reports whatever the object store says
+        return Finding("store", False, type(error).__name__, "check MADANG_STORE, AWS_ENDPOINT_URL and the AWS keys")
+    return Finding("store", True, settings.store_url)
+
+
+def _ledger(settings: Settings) -> Finding:
+    from assets.archive.ledger import Ledger
+    from orchestration.settings import without_password
+
+    try:
+        Ledger(settings.ledger_url)
+    except MadangError as error:
+        return Finding("ledger", False, error.what, error.mend)
+    return Finding("ledger", True, without_password(settings.ledger_url))
+
+
+def _feeds(settings: Settings) -> list[Finding]:
+    from assets.feeds.load import load_feeds
+
+    feeds, problems = load_feeds(settings.feed_folders)
+    findings = [
+        Finding("feeds", not problems, f"{len(feeds)} declared, {len(problems)} problems", "madang feed check" if problems else "")
+    ]
+    missing = sorted({f.source.auth.secret for f in feeds.values() if f.enabled and f.source.auth.secret} - set(os.environ))
+    if missing:
+        findings.append(
+            Finding("keys", False, f"{', '.join(missing)} not set", "set them in the environment, or disable their feeds")
+        )
+    return findings
