@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.archive.reading import Record, dechunk, digest_hex, read_records
 from assets.archive.records import CLOSING, StoredBody, broken
+from assets.commit import reached
 from assets.errors import IntegrityError, UnreadableSource
 from assets.protocols.kernel import Body
 from assets.store import Store
@@ -106,7 +107,9 @@ def archive_fetch(store: Store, ledger: Ledger, record: FetchRecord, warc: Path,
             "the archive already has this fetch", where=f"{store.url}/{record.warc_key}", mend="fetch ids must be new"
         )
     store.put_file(record.warc_key, warc)
+    reached("fetch.archived")
     ledger.record(record, bodies)
+    reached("fetch.recorded")
 
 
 def open_bodies(
