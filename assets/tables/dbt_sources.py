@@ -6,6 +6,7 @@ hand. Which files are live is the table index's to say; running dbt is the orche
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,9 @@ SOURCES = DBT_PROJECT / "models" / "staging" / "_sources.yml"
 SOURCE_NAME = "tables"
 TABLES_VAR = "madang_tables"
 MODELS_VAR = "madang_models_dir"
+
+LARGEST_ARGUMENT = 128_000
+"""Linux refuses a single argument of 131,072 bytes, and `--vars` is one argument."""
 
 _HEADER = "# Generated from the feeds by `python -m assets.tables.dbt_sources`; change the feed.yaml, not this file.\n"
 
@@ -73,6 +77,13 @@ def tables_vars(live: Mapping[str, Sequence[str]], *, models_dir: str | None = N
     variables: dict[str, Any] = {TABLES_VAR: {relation: _table_expression(relation, files) for relation, files in live.items()}}
     if models_dir is not None:
         variables[MODELS_VAR] = models_dir
+    size = len(json.dumps(variables))
+    if size > LARGEST_ARGUMENT:
+        raise MadangError(
+            f"{sum(map(len, live.values()))} live files make dbt's variables {size:,} characters long; a command line takes {LARGEST_ARGUMENT:,}",
+            where=", ".join(sorted(live, key=lambda relation: -len(live[relation]))[:3]),
+            mend="give only the tables that the run's models read, or compact the tables named here",
+        )
     return variables
 
 

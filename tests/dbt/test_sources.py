@@ -50,6 +50,11 @@ def test_a_table_without_files_is_refused() -> None:
         tables_vars({"t": []})
 
 
+def test_more_files_than_a_command_line_takes_are_refused() -> None:
+    with pytest.raises(MadangError, match="2000 live files"):
+        tables_vars({"small": ["/a"], "large": [f"/store/{'x' * 60}/{i}.parquet" for i in range(1999)]})
+
+
 def test_landing_folder_is_given_only_when_asked() -> None:
     assert set(tables_vars({"t": ["/a.parquet"]})) == {"madang_tables"}
     assert tables_vars({"t": ["/a.parquet"]}, models_dir="/models")["madang_models_dir"] == "/models"
@@ -63,7 +68,7 @@ def awkward_feed() -> Feed:
             "agency": {"name": '기관: "따옴표" #1', "country": "KR"},
             "licence": {"id": "KOGL-1", "url": "https://www.kogl.or.kr/"},
             "schedule": {"cron": "0 3 * * *"},
-            "source": {"protocol": "http_file", "url": "https://example.org/a.csv"},
+            "source": {"protocol": "http_file", "url": "https://example.org/a.csv", "format": "csv"},
             "contract": {
                 "columns": [
                     {"name": "id", "type": "integer", "nullable": False, "title_ko": "번호", "title_en": "Number"},
@@ -85,7 +90,7 @@ def test_sources_carry_the_contract() -> None:
     assert table["name"] == "kr_agency__table_a"
     assert table["config"]["meta"]["dagster"] == {"asset_key": ["table", "kr", "agency", "table_a"]}
     assert {c["name"]: c["data_type"] for c in table["columns"]} == {n: k.lower() for n, k in table_columns(feed).items()}
-    described = {c["name"]: c["description"] for c in table["columns"]}
+    described = {c["name"]: c.get("description") for c in table["columns"]}
     assert described["id"] == "번호 / Number"
     assert described["price"] == "Price: 'as paid' [KRW]"
     assert "{{" not in table["description"] and "{%" not in table["description"]
