@@ -10,6 +10,7 @@ connection. duckdb-engine as it comes raises `list index out of range` for every
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ import pyarrow as pa
 import sqlalchemy as sa
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 from sqlalchemy.pool import StaticPool
+
+# Its log repeats statements and the values they choke on; every reason is kept in the result instead.
+logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
 
 RELATION = "rows"
 """Name of the view over the Parquet files inside DuckDB."""

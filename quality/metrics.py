@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from great_expectations.core.metric_domain_types import MetricDomainTypes
+from great_expectations.core.metric_function_types import MetricFunctionTypes
 from great_expectations.expectations.metrics.column_aggregate_metric_provider import ColumnAggregateMetricProvider
 from great_expectations.expectations.metrics.column_aggregate_metrics.column_outlier_statistics import OutlierStatistics
 from great_expectations.expectations.metrics.map_metric_provider.column_condition_partial import column_condition_partial
@@ -23,7 +24,9 @@ from great_expectations.expectations.metrics.map_metric_provider.column_pair_map
 from great_expectations.expectations.metrics.map_metric_provider.multicolumn_function_partial import multicolumn_function_partial
 from great_expectations.expectations.metrics.map_metric_provider.multicolumn_map_metric_provider import MulticolumnMapMetricProvider
 from great_expectations.expectations.metrics.metric_provider import metric_value
+from great_expectations.expectations.metrics.multicolumn_map_metrics.compound_columns_unique import CompoundColumnsUnique
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+from great_expectations.expectations.registry import register_metric
 
 from quality.engine import ROW_COLUMN, MadangDuckDBExecutionEngine, type_class
 
@@ -202,6 +205,9 @@ class DuckDBPairInSet(ColumnPairMapMetricProvider):
         return sa.or_(sa.false(), *same)
 
 
+_COUNTED = "counted"
+
+
 class DuckDBCompoundCount(MulticolumnMapMetricProvider):
     """How often each row's combination occurs. Only combinations that repeat are joined back, nulls equal to nulls."""
 
@@ -217,7 +223,36 @@ class DuckDBCompoundCount(MulticolumnMapMetricProvider):
         repeated = sa.select(*keys, count).group_by(*keys).having(sa.func.count() > 1).alias("repeated")
         same = sa.and_(*[repeated.c[name].is_not_distinct_from(source.c[name]) for name in _column_names])
         occurs = sa.func.coalesce(repeated.c["_num_rows"], 1).label("_num_rows")
-        return sa.select(source, occurs).select_from(source.outerjoin(repeated, same)).alias("counted")
+        return sa.select(source, occurs).select_from(source.outerjoin(repeated, same)).alias(_COUNTED)
+
+
+def _rows_of_repeated_combinations(
+    cls: Any,
+    execution_engine: MadangDuckDBExecutionEngine,
+    metric_domain_kwargs: Any,
+    metric_value_kwargs: dict[str, Any],
+    metrics: dict[str, Any],
+    **_: Any,
+) -> list[dict[str, list[Any]]]:
+    """The index columns of the rows whose combination repeats; Great Expectations' own query names its table twice."""
+    condition = metrics["unexpected_condition"][0]
+    wanted = metric_value_kwargs["result_format"]
+    index = wanted["unexpected_index_column_names"]
+    columns = [sa.literal_column(f'{_COUNTED}."{name}"').label(name) for name in index]
+    query = sa.select(*columns).where(condition).limit(wanted["partial_unexpected_count"])
+    rows = execution_engine.execute_query(query).fetchall()
+    return [{name: [row[place] for row in rows] for place, name in enumerate(index)}] if rows else []
+
+
+register_metric(
+    metric_name="compound_columns.unique.unexpected_index_list",
+    metric_domain_keys=CompoundColumnsUnique.condition_domain_keys,
+    metric_value_keys=("result_format",),
+    execution_engine=MadangDuckDBExecutionEngine,
+    metric_class=CompoundColumnsUnique,
+    metric_provider=_rows_of_repeated_combinations,
+    metric_fn_type=MetricFunctionTypes.VALUE,
+)
 
 
 class DuckDBOutlierStatistics(ColumnAggregateMetricProvider):
