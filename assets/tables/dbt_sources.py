@@ -80,7 +80,8 @@ def tables_vars(live: Mapping[str, Sequence[str]], *, models_dir: str | None = N
     size = len(json.dumps(variables))
     if size > LARGEST_ARGUMENT:
         raise MadangError(
-            f"{sum(map(len, live.values()))} live files make dbt's variables {size:,} characters long; a command line takes {LARGEST_ARGUMENT:,}",
+            f"{sum(map(len, live.values()))} live files make dbt's variables {size:,} characters long, "
+            f"and a command line takes {LARGEST_ARGUMENT:,}",
             where=", ".join(sorted(live, key=lambda relation: -len(live[relation]))[:3]),
             mend="give only the tables that the run's models read, or compact the tables named here",
         )
