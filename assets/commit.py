@@ -13,6 +13,17 @@ COMMIT_STEPS: tuple[str, ...] = (
     "fetch.spooled",  # the WARC is whole on the local disk
     "fetch.archived",  # the WARC is in the store
     "fetch.recorded",  # the ledger knows the fetch
+    "table.staged",  # the rows are typed, on the local disk
+    "table.judged",  # accepted and quarantined rows are apart, on the local disk
+    "table.uploaded",  # the table's new files are in the store, and nobody reads them yet
+    "table.swapped",  # the table's index names them
+    "model.uploaded",  # a training model's files are in the store
+    "model.swapped",  # the model's index names them
+    "release.built",  # the release is whole on the local disk, and its gates have passed
+    "release.data",  # its shards are in the store
+    "release.manifest",  # so are its reports and its manifest
+    "release.committed",  # _COMMITTED is written
+    "release.indexed",  # the set's index names the release
 )
 """Every name that `reached` is called with, in the order of the data's path."""
 
