@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -81,11 +82,11 @@ class Loopback:
 
 
 @asynccontextmanager
-async def loopback(answer: Callable[[Seen], Answer]) -> AsyncIterator[Loopback]:
-    """Serve `answer` on a free port of 127.0.0.1."""
+async def loopback(answer: Callable[[Seen], Answer], tls: ssl.SSLContext | None = None) -> AsyncIterator[Loopback]:
+    """Serve `answer` on a free port of 127.0.0.1, over TLS where a context is given."""
     it = Loopback(answer)
-    server = await asyncio.start_server(it._serve, "127.0.0.1", 0)
-    it.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(it._serve, "127.0.0.1", 0, ssl=tls)
+    it.url = f"http{'s' * (tls is not None)}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield it
     finally:

@@ -42,6 +42,7 @@ from assets.transport.secrets import Secrets
 UNDECLARED_QUOTA = 1_000_000_000
 """Stands for the daily quota that a keyed feed does not declare, so that 'used up' is remembered until the reset."""
 LEASE_POLL_S = 1.0
+REPORT_EVERY_S = 1.0
 
 
 class Clock(Protocol):
@@ -74,6 +75,10 @@ class Progress:
     rows: int
     total: int | None
 
+    def __str__(self) -> str:
+        rows = f", {self.rows:,} of {self.total:,} rows" if self.total is not None else f", {self.rows:,} rows" if self.rows else ""
+        return f"{self.bytes_read / 1e6:,.1f} MB in {self.responses:,} responses{rows}"
+
 
 class FetchCancelled(MadangError):
     """Somebody asked the fetch to stop; nothing was recorded."""
@@ -97,7 +102,10 @@ class FetchDeps:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response and what it means. `rows`, `first`: of an Ok page, None where the protocol is not paged."""
+    """A response and what it means. `rows`, `first`: of an Ok page, None where the protocol is not paged.
+
+    `probe`: it was only a look whether anything changed; its body, if any, is none of the fetch's.
+    """
 
     exchange: Exchange
     outcome: Outcome
@@ -105,6 +113,7 @@ class Answer:
     first: Hashable = None
     canonical_sha256: str | None = None
     provider_stamp: str | None = None
+    probe: bool = False
 
 
 class Asker:
@@ -126,17 +135,18 @@ class Asker:
         self._limits = feed.source.limits
         where = urlsplit(feed.source.address)
         self._quota = self._limits.quota or f"{where.netloc}{where.path}"
+        self._reported = datetime(1970, 1, 1, tzinfo=UTC)
         self._place: str | None = None
         self._renew_at = datetime.min.replace(tzinfo=UTC)
         self.bytes_read = self.responses = self.rows = 0
         self.total: int | None = None
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: Request, *, probe: bool = False) -> Answer:
         """The answer that settles the question: Ok, Empty or NotModified, or a failure that asking again does not mend."""
         failures = malformed = 0
         polls_until: datetime | None = None
         while True:
-            answer = await self._once(request)
+            answer = await self._once(request, probe)
             outcome = answer.outcome
             delay: float | None = None
             if isinstance(outcome, RateLimited | Transient):
@@ -173,7 +183,7 @@ class Asker:
 
     # --- one request ---
 
-    async def _once(self, request: Request) -> Answer:
+    async def _once(self, request: Request, probe: bool) -> Answer:
         self._check_cancelled()
         refused = await self._permission(request)
         if refused is not None:
@@ -187,9 +197,9 @@ class Asker:
             on_bytes=lambda n: self._on_bytes(request, n),
         )
         self.responses += sum(1 for e in (*exchange.hops, exchange) if e.status)
-        answer = self._judge(request, exchange)
+        answer = self._judge(request, exchange, probe)
         self.rows += answer.rows or 0
-        self._report()
+        self.report(every_s=REPORT_EVERY_S)
         self._keep(answer)
         return answer
 
@@ -235,9 +245,9 @@ class Asker:
         self._check_cancelled()
         self.bytes_read += count
         self._lease(self._host(request))
-        self._report()
+        self.report(every_s=REPORT_EVERY_S)
 
-    def _judge(self, request: Request, exchange: Exchange) -> Answer:
+    def _judge(self, request: Request, exchange: Exchange, probe: bool) -> Answer:
         """What the response means: the transport's own verdict first, then the protocol's, then whether its rows can be read."""
         if exchange.verdict is not None:
             return Answer(exchange, exchange.verdict)
@@ -256,8 +266,8 @@ class Asker:
             outcome = Transient(exchange.error or "the body is cut short")
         if isinstance(outcome, NotModified) and not _conditional(request):
             outcome = Malformed("it says 'not modified' to a request without conditions")
-        if not isinstance(outcome, Ok):
-            return Answer(exchange, outcome)
+        if probe or not isinstance(outcome, Ok):
+            return Answer(exchange, outcome, probe=probe)
         body = Body(exchange.decoded_path, headers, exchange.url, request.step, request.page)
         rows, first = None, None
         if protocol.paged:
@@ -298,8 +308,11 @@ class Asker:
         if self._deps.cancelled():
             raise FetchCancelled("the fetch was cancelled", where=self._feed.id, mend="run it again; nothing was recorded")
 
-    def _report(self) -> None:
-        if self._deps.progress is not None:
+    def report(self, *, every_s: float = 0.0) -> None:
+        """Say how far it is, unless that was said less than `every_s` seconds ago."""
+        now = self._deps.clock.now()
+        if self._deps.progress is not None and now >= self._reported + timedelta(seconds=every_s):
+            self._reported = now
             self._deps.progress(Progress(self.bytes_read, self.responses, self.rows, self.total))
 
 
@@ -312,6 +325,6 @@ def _count(stream: Any) -> tuple[int, Hashable]:
     rows, first = 0, None
     for batch in stream.batches:
         if rows == 0 and batch.num_rows:
-            first = tuple((name, str(batch.column(name)[0])) for name in batch.schema.names if name != ROW)
+            first = tuple((name, str(batch.column(name)[0].as_py())) for name in batch.schema.names if name != ROW)
         rows += batch.num_rows
     return rows, first

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,13 +38,13 @@ from assets.protocols.kernel import (
 )
 from assets.protocols.pacing import Broken, Done, Paging, Restart
 from assets.transport.exchange import Exchange
-from assets.transport.http import HttpTransport
+from assets.transport.http import NAME, HttpTransport
 from assets.transport.secrets import PLACEHOLDER, Secrets
 
 __all__ = ["Clock", "FetchCancelled", "FetchDeps", "Progress", "SystemClock", "fetch", "run_fetch"]
 
-REDIRECT = "Redirect"
-"""The Madang-Outcome of an archived response that only led elsewhere."""
+REDIRECT, PROBE = "Redirect", "Probe"
+"""The Madang-Outcome of an archived response that only led elsewhere, or only showed that something had changed."""
 _TRUST = ("agency", "replay", "synthetic")
 
 
@@ -147,7 +146,7 @@ class _Fetch:
         request = self.feed.protocol.probe(self.feed, self.feed.source, self._validators(steps[0]))
         if request is None:
             return False
-        return isinstance((await self._asker.ask(request)).outcome, NotModified)
+        return isinstance((await self._asker.ask(request, probe=True)).outcome, NotModified)
 
     async def _single(self, step: Step) -> tuple[Outcome, int]:
         """A step of one response."""
@@ -216,7 +215,7 @@ class _Fetch:
         if self._writer is None:
             self._writer = WarcWriter(
                 self.warc,
-                software=f"Madang/{version('madang')}",
+                software=NAME,
                 feed=self.feed.id,
                 fetch_id=self.fetch_id,
                 partition=self.partition,
@@ -229,10 +228,11 @@ class _Fetch:
 
     def _keep(self, answer: Answer) -> None:
         """Archive an answer and its redirects, whatever it means, and drop its spooled files."""
+        meant = PROBE if answer.probe and isinstance(answer.outcome, Ok) else outcome_name(answer.outcome)
         for exchange in (*answer.exchange.hops, answer.exchange):
             if exchange.status:
                 self._origins.add(exchange.origin)
-            self._write(exchange, answer, REDIRECT if exchange is not answer.exchange else outcome_name(answer.outcome))
+            self._write(exchange, answer, meant if exchange is answer.exchange else REDIRECT)
             for path in {exchange.body_path, exchange.decoded_path} - {Path()}:
                 path.unlink(missing_ok=True)
 
@@ -289,6 +289,7 @@ class _Fetch:
 
     def close(self, outcome: Outcome) -> tuple[FetchRecord, list[StoredBody]]:
         """Finish the WARC. The record of the fetch and the bodies that count."""
+        self._asker.report()
         writer = self._open(None)
         bodies, last = writer.bodies, self._last
         unchanged = isinstance(outcome, NotModified) and last is not None

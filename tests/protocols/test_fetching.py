@@ -441,6 +441,65 @@ def test_304_to_an_unconditional_request_is_malformed(world: World) -> None:
     assert (record.outcome, record.responses) == ("Malformed", 2)
 
 
+class _Probed(_Plain):
+    """A file whose change can be seen by a HEAD request."""
+
+    def probe(self, feed: Feed, source: _Source, validators: Validators) -> Request | None:
+        return Request(source.url, "HEAD", {"If-None-Match": validators.etag or '"none"'})
+
+
+def test_a_probe_spares_the_fetch_where_nothing_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "test_file", _Probed())
+    state = {"etag": '"1"', "body": b"rows"}
+
+    def answer(seen: Seen) -> Answer:
+        if seen.headers.get("if-none-match") == state["etag"]:
+            return Answer(b"", 304)
+        return Answer(b"" if seen.method == "HEAD" else state["body"], headers={"ETag": state["etag"]})  # type: ignore[dict-item,arg-type]
+
+    _, server = world.fetch(make_feed(), answer)
+    assert [seen.method for seen in server.seen] == ["GET"]
+    again, server = world.fetch(make_feed(), answer)
+    assert [seen.method for seen in server.seen] == ["HEAD"]
+    assert (again.outcome, world.bodies(again)) == ("NotModified", [b"rows"])
+    state |= {"etag": '"2"', "body": b"more"}
+    third, server = world.fetch(make_feed(), answer)
+    assert [seen.method for seen in server.seen] == ["HEAD", "GET"]
+    assert (third.outcome, world.bodies(third), third.body_fetch_id) == ("Ok", [b"more"], third.fetch_id)
+    assert b"Madang-Outcome: Probe" in world.warc(third)
+
+
+class _Parts(_Plain):
+    """Three files in one fetch."""
+
+    def plan(self, feed: Feed, source: _Source, partition: str | None, now: datetime) -> Iterable[Step]:
+        return [Step(n) for n in range(3)]
+
+    def request(self, feed: Feed, source: _Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
+        return replace(super().request(feed, source, step, cursor, validators), url=f"{source.url}/{step.ordinal}")
+
+
+def test_of_several_files_only_the_changed_one_is_kept_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "test_file", _Parts())
+    files = {f"/rows/{n}": f"part {n}".encode() for n in range(3)}
+
+    def answer(seen: Seen) -> Answer:
+        etag = f'"{len(files[seen.path])}"'
+        return Answer(b"", 304) if seen.headers.get("if-none-match") == etag else Answer(files[seen.path], headers={"ETag": etag})
+
+    world.fetch(make_feed(), answer)
+    unchanged, _ = world.fetch(make_feed(), answer)
+    assert unchanged.outcome == "NotModified"
+    files["/rows/1"] = b"part 1, revised"
+    changed, _ = world.fetch(make_feed(), answer)
+    assert changed.outcome == "Ok"
+    assert world.bodies(changed) == [b"part 0", b"part 1, revised", b"part 2"]
+    assert world.warc(changed).count(b"WARC-Type: revisit") == 2
+    fourth, _ = world.fetch(make_feed(), answer)
+    assert (fourth.outcome, fourth.body_fetch_id) == ("NotModified", changed.fetch_id)
+    assert world.bodies(fourth) == world.bodies(changed)
+
+
 # --- pages ---
 
 ROWS = [f"r{i}" for i in range(7)]

@@ -6,15 +6,23 @@ import asyncio
 import gzip
 import hashlib
 import random
+import ssl
 import zlib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from assets.errors import SettingsError
-from assets.protocols.kernel import Auth, BadRequest, Limits, Malformed, Request, SourceBase, Transient
+from assets.protocols.kernel import Auth, BadRequest, Limits, Malformed, Request, SourceBase, Tls, Transient
+from assets.transport import address
 from assets.transport.exchange import Exchange
 from assets.transport.http import HttpTransport, TransportSettings
 from assets.transport.secrets import Secrets
@@ -269,6 +277,72 @@ def test_an_allowed_host_gets_neither_the_key_nor_the_authorization(tmp_path: Pa
     assert exchange.body_path.read_bytes() == b"arrived"
     assert server.seen[1].target == "/f?n=1"
     assert not {"x-key", "authorization"} & set(server.seen[1].headers)
+
+
+# --- TLS ---
+
+
+def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for agency.example, and a server context that uses it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "agency.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("agency.example")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / "ca.pem", folder / "key.pem"
+    pem.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    return pem, context
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "legacy", "arrives"),
+    [
+        ("agency.example", False, False, False),
+        ("agency.example", False, True, False),
+        ("agency.example", True, False, True),
+        ("agency.example", True, True, True),
+        ("other.example", True, False, False),
+    ],
+)
+def test_certificates_are_always_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusted: bool, legacy: bool, arrives: bool
+) -> None:
+    monkeypatch.setattr(address, "refusal", lambda ip, *, allow_private: None)  # or loopback could not be reached by TLS at all
+    pem, context = _certificate(tmp_path)
+
+    async def run() -> Exchange:
+        async def lookup(name: str, port: int) -> list[str]:
+            return ["127.0.0.1"]
+
+        source = _Source(tls=Tls(ca_bundle=str(pem) if trusted else None, legacy=legacy))
+        async with loopback(lambda seen: Answer(b"rows"), context) as server:
+            url = server.url.replace("127.0.0.1", host)
+            async with HttpTransport(TransportSettings(contact="a@b.example"), lookup=lookup) as transport:
+                secrets = Secrets({}, feed="kr.x.y", auth=source.auth)
+                exchange = await transport.exchange(Request(url), source, tmp_path, secrets=secrets)
+            assert [seen.headers["user-agent"].endswith(" (+a@b.example)") for seen in server.seen] == [True] * arrives
+            return exchange
+
+    exchange = asyncio.run(run())
+    assert exchange.origin == "agency"
+    if arrives:
+        assert exchange.body_path.read_bytes() == b"rows"
+    else:
+        assert isinstance(exchange.verdict, BadRequest)
+        assert f"the certificate of {host} is not trusted" in exchange.verdict.reason
 
 
 # --- secrets ---
