@@ -1,0 +1,204 @@
+"""JSON, JSON lines and GeoJSON: records found by a dotted path, values by dotted paths, numbers with all their digits.
+
+Small bodies are parsed whole, larger ones as a stream; both give the same rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ijson
+import pyarrow as pa
+
+from assets.tables.readers.batches import NAN, Getter, Guard, NumberText, Order, RowBuffer, Seen, text_of
+from assets.tables.readers.decoding import Utf8File, nfc, open_utf8
+from assets.tables.readers.spec import FileShape
+from assets.tables.rows import RowStream
+
+SMALL = 8 * 1024 * 1024
+DEPTH = 512
+LINE_LIMIT = 64 * 1024 * 1024
+
+
+class NotJson(ValueError):
+    """Text that is no JSON; the message says why, without a value from the text."""
+
+
+def loads(text: str | bytes) -> Any:
+    """JSON with its numbers as `NumberText`. Raises NotJson on anything else, NaN and endless nesting included."""
+    try:
+        return json.loads(text, parse_float=NumberText, parse_int=NumberText, parse_constant=_constant)
+    except NotJson:
+        raise
+    except RecursionError:
+        raise NotJson("values nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise NotJson(f"no JSON at line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError:
+        raise NotJson("no UTF-8 text") from None
+    except ValueError:
+        raise NotJson("no JSON") from None
+
+
+def _constant(name: str) -> Any:
+    raise NotJson(f"{name} is no JSON value")
+
+
+def read_json(path: Path, shape: FileShape, order: Order) -> RowStream:
+    """The records at `records_path` (a list, or one object); of GeoJSON the features."""
+    if path.stat().st_size == 0:
+        raise order.refuse("empty file", "the agency sent no bytes; keep the last good table")
+    where = shape.records_path if shape.records_path is not None else "features" if shape.format == "geojson" else ""
+    parts = [nfc(p) for p in where.split(".")] if where else []
+    file = open_utf8(path, declared=order.encoding, korean=order.korean, where=order.where)
+    small = path.stat().st_size <= SMALL
+    records = _whole(file, parts, order) if small else _streamed(file, path, parts, order)
+    return stream_of(records, order, file.encoding.name, close=file)
+
+
+def read_jsonl(path: Path, shape: FileShape, order: Order) -> RowStream:
+    """One record a line; a line that is no JSON is a broken record."""
+    if path.stat().st_size == 0:
+        raise order.refuse("empty file", "the agency sent no bytes; keep the last good table")
+    file = open_utf8(path, declared=order.encoding, korean=order.korean, where=order.where)
+    return stream_of(_lines(file), order, file.encoding.name, close=file)
+
+
+class Broken:
+    """A record that cannot be used, in place of its value."""
+
+    __slots__ = ("reason", "text")
+
+    def __init__(self, reason: str, text: str) -> None:
+        self.reason, self.text = reason, text
+
+
+def stream_of(records: Iterable[Any], order: Order, encoding: str | None, close: Utf8File | None = None) -> RowStream:
+    """Rows out of records (dicts, or lists by position). At the end a wanted path that no record had is refused."""
+    stream = RowStream(order.wanted, iter(()), [], encoding)
+    stream.batches = _batches(records, order, stream, close)
+    return stream
+
+
+def _batches(records: Iterable[Any], order: Order, stream: RowStream, close: Utf8File | None) -> Iterator[pa.RecordBatch]:
+    getters = [Getter(w) for w in order.wanted]
+    seen = Seen(stream.seen_columns, [g.path for g in getters])
+    buffer = RowBuffer(order.wanted)
+    sound = 0
+    try:
+        for record in records:
+            stream.records_read += 1
+            if isinstance(record, Broken):
+                buffer.add_problem(record.reason, record.text)
+            elif not isinstance(record, (dict, list)):
+                buffer.add_problem("the record is no object", text_of(record) or "null")
+            else:
+                sound += 1
+                seen.add(record)
+                try:
+                    buffer.add([text_of(g(record)) for g in getters])
+                except RecursionError:
+                    buffer.add_problem("values nested too deeply", "")
+            if buffer.full:
+                yield buffer.take()
+        if sound and order.missing == "freeze":
+            missing = {g.path for g in getters if not g.found}
+            order.check_present([*stream.seen_columns, *(g.path for g in getters if g.path not in missing)])
+        if len(buffer):
+            yield buffer.take()
+    finally:
+        if close is not None:
+            close.close()
+
+
+def _lines(file: Utf8File) -> Iterator[Any]:
+    for line in file.lines(LINE_LIMIT):
+        if not line.strip():
+            continue
+        try:
+            yield loads(line)
+        except NotJson as error:
+            yield Broken(str(error), line[:40_000].decode("utf-8", "replace"))
+
+
+def at_path(value: Any, parts: list[str]) -> Any:
+    """What stands at a path of keys. Raises KeyError with the part that is not there."""
+    for part in parts:
+        if not isinstance(value, dict):
+            raise KeyError(part)
+        if part not in value:
+            value = {nfc(k): v for k, v in value.items()}
+        value = value[part]
+    return value
+
+
+def _whole(file: Utf8File, parts: list[str], order: Order) -> Iterator[Any]:
+    try:
+        value = at_path(loads(file.read()), parts)
+    except NotJson as error:
+        raise order.refuse(str(error), "check source.format, and that the agency sent the whole file") from None
+    except KeyError as error:
+        raise _no_path(order, parts, str(error.args[0])) from None
+    yield from records_in(value, parts, order)
+
+
+def records_in(value: Any, parts: list[str], order: Order) -> list[Any]:
+    """A list is its records, an object is one record, null is none."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        return [value]
+    if value is None:
+        return []
+    raise order.refuse(f"no list of records at {_shown(parts)}", "correct source.records_path")
+
+
+def _no_path(order: Order, parts: list[str], part: str) -> Exception:
+    return order.refuse(f"no '{part[:100]}' on the path {_shown(parts)}", "correct source.records_path")
+
+
+def _shown(parts: list[str]) -> str:
+    return f"'{'.'.join(parts)}'" if parts else "the top level"
+
+
+def _streamed(file: Utf8File, path: Path, parts: list[str], order: Order) -> Iterator[Any]:
+    kind = _kind_at(path, parts, file, order)
+    prefix = ".".join(parts)
+    if kind == "start_array":
+        prefix = f"{prefix}.item" if prefix else "item"
+    elif kind == "null":
+        return
+    elif kind != "start_map":
+        raise order.refuse(f"no list of records at {_shown(parts)}", "correct source.records_path")
+    guard = Guard(file, order, DEPTH)
+    try:
+        for record in ijson.items(guard, prefix, buf_size=65_536):
+            guard.record()
+            yield record
+    except (ijson.JSONError, ValueError, ArithmeticError) as error:
+        raise _not_json(error, order) from None
+
+
+def _kind_at(path: Path, parts: list[str], file: Utf8File, order: Order) -> str:
+    """The event with which the value at the path begins; reads no further."""
+    wanted = ".".join(parts)
+    with Utf8File(path, file.encoding, order.where) as text:
+        try:
+            for prefix, event, _ in ijson.parse(Guard(text, order, DEPTH), buf_size=65_536):
+                if prefix == wanted and event != "map_key":
+                    return str(event)
+        except (ijson.JSONError, ValueError, ArithmeticError) as error:
+            raise _not_json(error, order) from None
+    raise _no_path(order, parts, parts[-1] if parts else "")
+
+
+def _not_json(error: Exception, order: Order) -> Exception:
+    if isinstance(error, ijson.IncompleteJSONError) and "premature" in str(error):
+        what = "the JSON ends before its end: the file is incomplete"
+    else:
+        found = NAN.search(str(error))
+        what = f"{found.group(1)} is no JSON value" if found else "no JSON"
+    return order.refuse(what, "check source.format, and that the agency sent the whole file")
