@@ -81,7 +81,9 @@ def in_document(data: Any, loc: Location, *, keep_last: bool) -> Location:
     """`loc` without the parts that are Pydantic's own (a union's tag or member), which the clerk never wrote."""
     found: list[str | int] = []
     for i, part in enumerate(loc):
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data)):
+        if isinstance(data, dict) and part in data:
+            data = data[str(part)]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
         elif not (keep_last and i == len(loc) - 1):
             continue

@@ -27,7 +27,7 @@ else:
 
 _MONTHS = dict(zip(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), range(1, 13), strict=True))
 _WEEKDAYS = dict(zip(("sun", "mon", "tue", "wed", "thu", "fri", "sat"), range(7), strict=True))
-_CRON_BOUNDS: tuple[tuple[int, int, dict[str, int]], ...] = (
+CRON_BOUNDS: tuple[tuple[int, int, dict[str, int]], ...] = (
     (0, 59, {}),
     (0, 23, {}),
     (1, 31, {}),
@@ -79,7 +79,7 @@ class Schedule(Strict):
     def _cron(cls, value: str) -> str:
         if len(value.split()) != 5:
             raise ValueError("a cron expression has five fields: minute hour day month weekday")
-        if not all(_cron_field(field, *bounds) for field, bounds in zip(value.lower().split(), _CRON_BOUNDS, strict=True)):
+        if not all(_cron_field(field, *bounds) for field, bounds in zip(value.lower().split(), CRON_BOUNDS, strict=True)):
             raise ValueError(f"'{value}' is no cron expression: minute hour day month weekday, like '30 3 * * *'")
         return value
 

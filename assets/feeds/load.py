@@ -1,0 +1,243 @@
+"""Reading feeds from their folders: one folder a feed, named by its id, with `feed.yaml` in it.
+
+Here is what a whole set of feeds must agree on, what can be told of a feed before it ever runs, and the JSON Schema that
+editors use. What a single declaration may say is `model.py`; YAML and its errors are `assets/yaml_document.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from assets.errors import DeclarationError
+from assets.feeds.model import CRON_BOUNDS, Feed
+from assets.yaml_document import Document, InvalidDeclaration, Problem, read, validate
+from assets.yaml_sentences import Location, dotted
+
+FOLDER = Path(__file__).resolve().parent
+"""The feeds that come with Madang."""
+
+FEED_FILE = "feed.yaml"
+SCHEMA_FILE = FOLDER / "feed.schema.json"
+NEXT_RUNS = 3
+MAX_DAYS_AHEAD = 366 * 8 + 1
+"""29 February can be eight years off."""
+
+
+class Loaded(NamedTuple):
+    """Every feed that could be read, by id, and what was wrong with the rest."""
+
+    feeds: dict[str, Feed]
+    problems: list[Problem]
+
+
+@dataclass
+class Check:
+    """What can be told of declarations without running them. `notes` do not stop a feed; `problems` do.
+
+    `next_runs`: by feed id, the next run times of its schedule, in the schedule's time zone.
+    """
+
+    feeds: dict[str, Feed] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    next_runs: dict[str, list[datetime]] = field(default_factory=dict)
+
+
+def load_feed(path: Path) -> Feed:
+    """One feed, from its folder or its feed.yaml. Raises DeclarationError (InvalidDeclaration with every problem)."""
+    return _load(_file(path))[0]
+
+
+def load_feeds(folders: Sequence[Path] = (FOLDER,)) -> Loaded:
+    """Every feed of the folders. A broken feed is a problem and does not keep the others from loading."""
+    feeds: dict[str, Feed] = {}
+    files: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for folder in folders:
+        if not folder.is_dir():
+            problems.append(Problem(str(folder), 1, "", "is no folder of feeds", "check the path, or MADANG_FEEDS"))
+            continue
+        for file in _files(folder):
+            try:
+                feed, document = _load(file)
+            except DeclarationError as error:
+                problems.extend(_problems_of(error, file))
+                continue
+            if feed.id in feeds:
+                line, first = document.line(("id",)), files[feed.id]
+                problems.append(
+                    Problem(str(file), line, "id", f"'{feed.id}' is also declared by {first}", "rename or remove one of the two")
+                )
+                continue
+            feeds[feed.id], files[feed.id] = feed, file
+    return Loaded(feeds, problems)
+
+
+def check(paths: Iterable[Path], *, now: datetime | None = None) -> Check:
+    """Check single feeds (a folder or feed.yaml) or folders of feeds: fields, expectations, secrets and schedule."""
+    found = Check()
+    seen: dict[str, Path] = {}
+    for file in dict.fromkeys(f.resolve() for path in paths for f in _expand(path)):
+        try:
+            feed, document = _load(file)
+        except DeclarationError as error:
+            found.problems.extend(_problems_of(error, file))
+            continue
+        if feed.id in seen:
+            what = f"'{feed.id}' is also declared by {seen[feed.id]}"
+            found.problems.append(Problem(str(file), document.line(("id",)), "id", what, "rename or remove one of the two"))
+            continue
+        seen[feed.id] = file
+        found.feeds[feed.id] = feed
+        found.problems.extend(_expectation_problems(feed, document, file))
+        found.notes.extend(_secret_notes(feed, document, file))
+        found.next_runs[feed.id] = next_runs(feed, now)
+    return found
+
+
+def next_runs(feed: Feed, now: datetime | None = None, count: int = NEXT_RUNS) -> list[datetime]:
+    """The next run times of the feed's schedule after `now` (aware; default: the present), in its time zone."""
+    zone = ZoneInfo(feed.schedule.timezone)
+    start = (now or datetime.now(UTC)).astimezone(zone)
+    minutes, hours, days, months, weekdays = _cron_values(feed.schedule.cron)
+    found: list[datetime] = []
+    # Cron's own rule: a day counts when either field names it, unless one of the two begins with *.
+    either = not any(feed.schedule.cron.split()[i].startswith("*") for i in (2, 4))
+    for ahead in range(MAX_DAYS_AHEAD):
+        day = start.date() + timedelta(days=ahead)
+        by_day, by_weekday = day.day in days, day.isoweekday() % 7 in weekdays
+        if day.month not in months or not ((by_day or by_weekday) if either else (by_day and by_weekday)):
+            continue
+        for hour, minute in ((h, m) for h in sorted(hours) for m in sorted(minutes)):
+            moment = datetime.combine(day, time(hour, minute), zone)
+            exists = moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == moment.replace(tzinfo=None)
+            if moment > start and exists:
+                found.append(moment)
+                if len(found) == count:
+                    return found
+    return found
+
+
+def _cron_values(cron: str) -> list[set[int]]:
+    """The numbers that each of the five fields names; the model has checked their form."""
+    values: list[set[int]] = []
+    for text, (low, high, names) in zip(cron.lower().split(), CRON_BOUNDS, strict=True):
+        numbers: set[int] = set()
+        for part in text.split(","):
+            span, _, step = part.partition("/")
+            first, _, last = span.partition("-")
+            start = low if first == "*" else names[first] if first in names else int(first)
+            end = (
+                high if first == "*" or (step and not last) else start if not last else names[last] if last in names else int(last)
+            )
+            numbers.update(range(start, end + 1, int(step or 1)))
+        values.append(numbers)
+    values[4] = {n % 7 for n in values[4]}
+    return values
+
+
+def rows(feeds: Iterable[Feed]) -> list[dict[str, Any]]:
+    """One row a feed, as `madang feed list` shows them."""
+    return [
+        {
+            "id": feed.id,
+            "agency": feed.agency.name,
+            "protocol": feed.source.protocol,
+            "enabled": feed.enabled,
+            "schedule": f"{feed.schedule.cron} {feed.schedule.timezone}",
+            "licence": feed.licence.id,
+        }
+        for feed in sorted(feeds, key=lambda f: f.id)
+    ]
+
+
+def feed_json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of feed.yaml, for editors and for whoever writes feeds by program."""
+    schema = Feed.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Madang feed"}
+
+
+def schema_text() -> str:
+    """The schema as kept in `feed.schema.json`; `python -m assets.feeds.load` writes it there."""
+    return json.dumps(feed_json_schema(), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def _file(path: Path) -> Path:
+    return path / FEED_FILE if path.is_dir() else path
+
+
+def _files(folder: Path) -> list[Path]:
+    """feed.yaml of every feed folder; folders whose name starts with a dot or underscore are not feeds."""
+    return sorted(sub / FEED_FILE for sub in folder.iterdir() if sub.is_dir() and sub.name[0] not in "._")
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir() and not (path / FEED_FILE).exists() and _files(path):
+        return _files(path)
+    return [_file(path)]
+
+
+def _load(file: Path) -> tuple[Feed, Document]:
+    document = read(file)
+    feed = validate(Feed, document)
+    folder = file.resolve().parent.name
+    if folder != feed.id:
+        line = document.line(("id",))
+        what = f"is '{feed.id}', but its folder is named '{folder}'"
+        raise InvalidDeclaration([Problem(str(file), line, "id", what, "give the folder the name of the id")])
+    return feed, document
+
+
+def _problems_of(error: DeclarationError, file: Path) -> list[Problem]:
+    if isinstance(error, InvalidDeclaration):
+        return list(error.problems)
+    line = error.where.removeprefix(f"{file}").strip(":").split(":")[0]
+    return [Problem(str(file), int(line) if line.isdecimal() else 1, "", error.what, error.mend)]
+
+
+def _expectation_problems(feed: Feed, document: Document, file: Path) -> list[Problem]:
+    """Expectations that Great Expectations would refuse: loaded only here, because its import costs seconds."""
+    if not feed.expectations:
+        return []
+    from quality.suite import problems
+
+    columns = [c.name for c in feed.contract.columns]
+    return [
+        Problem(str(file), document.line(loc), dotted(loc), found.what, found.mend)
+        for found in problems(feed.expectations, columns)
+        for loc in [_location(found.index, found.field)]
+    ]
+
+
+def _location(index: int, field: str) -> Location:
+    return ("expectations", index, *(part for part in field.split(".") if part))
+
+
+def _secret_notes(feed: Feed, document: Document, file: Path) -> list[Problem]:
+    secret = feed.source.auth.secret
+    if secret is None or os.environ.get(secret):
+        return []
+    line = document.line(("source", "auth", "secret"))
+    mend = f"set {secret} in the environment before the feed runs"
+    return [Problem(str(file), line, "source.auth.secret", f"{secret} is not set here", mend)]
+
+
+@cache
+def shipped() -> dict[str, Feed]:
+    """The feeds that come with Madang; raises DeclarationError where one does not load, which is a defect."""
+    loaded = load_feeds((FOLDER,))
+    if loaded.problems:
+        raise InvalidDeclaration(loaded.problems)
+    return loaded.feeds
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
