@@ -108,7 +108,7 @@ def prepare_landing(models_dir: Path, models: Iterable[str]) -> dict[str, Path]:
 
 
 def _source_table(feed: Feed) -> dict[str, Any]:
-    title = " / ".join(t for t in (feed.title, feed.title_en) if t)
+    title = " / ".join(dict.fromkeys(t for t in (feed.title, feed.title_en) if t))
     texts = {c.name: _column_text(c) for c in feed.contract.columns} | _MEANING
     texts |= {f"{c.name}_status": f"Why {c.name} is null, as the source wrote it." for c in feed.contract.columns}
     columns = [_column(name, kind, texts[name]) for name, kind in table_columns(feed).items()]
@@ -136,8 +136,8 @@ def _column(name: str, kind: str, description: str) -> dict[str, str]:
 
 
 def _column_text(column: Column) -> str:
-    title = " / ".join(t for t in (column.title_ko, column.title_en) if t)
-    unit = f"[{column.unit}]" if column.unit else ""
+    title = " / ".join(dict.fromkeys(t for t in (column.title_ko, column.title_en) if t))
+    unit = f"Unit: {column.unit}." if column.unit else ""
     return " ".join(t for t in (": ".join(t for t in (title, column.description.strip()) if t), unit) if t)
 
 
@@ -169,7 +169,7 @@ def main() -> None:
     """Write `_sources.yml` from the feeds of this checkout."""
     from assets.feeds.load import load_feeds
 
-    feeds = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"])
+    feeds, _ = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"]).feeds
     SOURCES.write_text(sources_yaml(feeds.values()), encoding="utf-8")
     sys.stdout.write(f"{SOURCES}: {len(feeds)} sources\n")
 

@@ -23,8 +23,8 @@ TABLES = {
     "kr_seoul__bike_hourly": (
         "seoul-bike-hourly.csv",
         """SELECT strptime("Date", '%d/%m/%Y')::DATE AS date, "Rented Bike Count"::BIGINT AS rented_bike_count,
-            "Hour"::BIGINT AS hour, "Temperature"::DOUBLE AS temperature, "Humidity"::DOUBLE AS humidity,
-            "Wind speed"::DOUBLE AS wind_speed, "Visibility"::DOUBLE AS visibility,
+            "Hour"::BIGINT AS hour, "Temperature"::DOUBLE AS temperature, "Humidity"::BIGINT AS humidity,
+            "Wind speed"::DOUBLE AS wind_speed, "Visibility"::BIGINT AS visibility,
             "Dew point temperature"::DOUBLE AS dew_point_temperature, "Solar Radiation"::DOUBLE AS solar_radiation,
             "Rainfall"::DOUBLE AS rainfall, "Snowfall"::DOUBLE AS snowfall, "Seasons" AS seasons, "Holiday" AS holiday,
             "Functioning Day" = 'Yes' AS functioning_day, {provenance}
@@ -36,7 +36,7 @@ TABLES = {
             "Effect Amount of damage" AS effect_amount_of_damage, "Flight Date"::DATE AS flight_date,
             "Aircraft Airline Operator" AS aircraft_airline_operator, "Origin State" AS origin_state,
             "Phase of flight" AS phase_of_flight, "Wildlife Size" AS wildlife_size, "Wildlife Species" AS wildlife_species,
-            "Time of day" AS time_of_day, "Speed IAS in knots"::DOUBLE AS speed_ias_in_knots, {provenance}
+            "Time of day" AS time_of_day, "Speed IAS in knots"::BIGINT AS speed_ias_in_knots, {provenance}
         FROM read_csv({file}, header = true, all_varchar = true)""",
     ),
     "us_faa__airports": (
@@ -47,7 +47,8 @@ TABLES = {
     "us_usgs__earthquakes_week": (
         "usgs-earthquakes-week.geojson",
         """SELECT f.id, epoch_ms(f.properties."time") AS "time", epoch_ms(f.properties.updated) AS updated,
-            f.properties."type" AS "type", f.properties.mag::DOUBLE AS mag, f.properties.magType AS mag_type,
+            f.properties."type" AS "type", f.properties.status AS status,
+            f.properties.mag::DOUBLE AS mag, f.properties.magType AS mag_type,
             f.geometry.coordinates[3]::DOUBLE AS depth, f.geometry.coordinates[2]::DOUBLE AS latitude,
             f.geometry.coordinates[1]::DOUBLE AS longitude, f.properties.nst::BIGINT AS nst, f.properties.gap::DOUBLE AS gap,
             f.properties.dmin::DOUBLE AS dmin, f.properties.rms::DOUBLE AS rms, f.properties.net AS net,

@@ -92,7 +92,7 @@ def test_sources_carry_the_contract() -> None:
     assert {c["name"]: c["data_type"] for c in table["columns"]} == {n: k.lower() for n, k in table_columns(feed).items()}
     described = {c["name"]: c.get("description") for c in table["columns"]}
     assert described["id"] == "번호 / Number"
-    assert described["price"] == "Price: 'as paid' [KRW]"
+    assert described["price"] == "Price: 'as paid' Unit: KRW."
     assert "{{" not in table["description"] and "{%" not in table["description"]
 
 
@@ -109,7 +109,7 @@ def test_empty_table_has_every_column_in_its_type(tmp_path: Path) -> None:
 def feeds() -> dict[str, Feed]:
     from assets.feeds.load import load_feeds
 
-    loaded: dict[str, Feed] = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"])
+    loaded, _ = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"]).feeds
     return loaded
 
 

@@ -22,6 +22,7 @@ select
         case when floor(dated.latitude) < 0 then 'S' else 'N' end, abs(floor(dated.latitude))::integer,
         case when floor(dated.longitude) < 0 then 'W' else 'E' end, abs(floor(dated.longitude))::integer) as cell,
     case
+        when dated.review_status = 'deleted' then 'deleted by its network'
         when dated.event_type <> 'earthquake' then 'not an earthquake'
         when dated.magnitude is null then 'no magnitude'
         when dated.occurred_at > dated.seen_at - to_hours({{ var('felt_label_matures_hours') }}) then 'label not mature'

@@ -4,6 +4,7 @@ select
     time as occurred_at,
     updated as updated_at,
     type as event_type,
+    status as review_status,
     mag as magnitude,
     mag_type,
     depth as depth_km,
