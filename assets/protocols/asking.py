@@ -41,6 +41,8 @@ from assets.transport.secrets import Secrets
 
 UNDECLARED_QUOTA = 1_000_000_000
 """Stands for the daily quota that a keyed feed does not declare, so that 'used up' is remembered until the reset."""
+UNDECLARED_PACE = 1000.0
+"""Requests a second where the feed declares no pace."""
 LEASE_POLL_S = 1.0
 REPORT_EVERY_S = 1.0
 
@@ -104,7 +106,8 @@ class FetchDeps:
 class Answer:
     """A response and what it means. `rows`, `first`: of an Ok page, None where the protocol is not paged.
 
-    `probe`: it was only a look whether anything changed; its body, if any, is none of the fetch's.
+    `probe`: it was only a look whether anything changed; its body, if any, is none of the fetch's. `sent`: False where a limit
+    of ours stood before the request.
     """
 
     exchange: Exchange
@@ -114,6 +117,7 @@ class Answer:
     canonical_sha256: str | None = None
     provider_stamp: str | None = None
     probe: bool = False
+    sent: bool = True
 
 
 class Asker:
@@ -137,6 +141,7 @@ class Asker:
         self._quota = self._limits.quota or f"{where.netloc}{where.path}"
         self._reported = datetime(1970, 1, 1, tzinfo=UTC)
         self._place: str | None = None
+        self._fresh = True
         self._renew_at = datetime.min.replace(tzinfo=UTC)
         self.bytes_read = self.responses = self.rows = 0
         self.total: int | None = None
@@ -148,6 +153,8 @@ class Asker:
         while True:
             answer = await self._once(request, probe)
             outcome = answer.outcome
+            if not answer.sent:
+                return answer
             delay: float | None = None
             if isinstance(outcome, RateLimited | Transient):
                 failures += 1
@@ -187,7 +194,7 @@ class Asker:
         self._check_cancelled()
         refused = await self._permission(request)
         if refused is not None:
-            return Answer(self._unsent(request), refused)
+            return Answer(self._unsent(request), refused, sent=False)
         exchange = await self._transport.exchange(
             request,
             self._source,
@@ -216,9 +223,10 @@ class Asker:
             spending = deps.ledger.spend_quota(self._quota, per_day=budget, reset=limits.reset, now=deps.clock.now())
             if not spending.allowed:
                 return QuotaExhausted(spending.resets_at, f"the daily quota of {self._quota} is used up; nothing was sent")
-        if limits.per_second is not None and (
-            wait := deps.ledger.reserve_slot(host, per_second=limits.per_second, now=deps.clock.now())
-        ):
+        # Without a declared pace only a new place looks at the host's next free moment: another process may have been told to wait.
+        pace = limits.per_second or (UNDECLARED_PACE if self._fresh else None)
+        self._fresh = False
+        if pace is not None and (wait := deps.ledger.reserve_slot(host, per_second=pace, now=deps.clock.now())):
             await deps.clock.sleep(wait)
         return None
 
@@ -232,6 +240,7 @@ class Asker:
         ttl = 2 * max(60.0, self._limits.connect_timeout_s + self._limits.read_timeout_s)
         if not self._deps.ledger.acquire_lease(host, concurrency=self._limits.concurrency, holder=self._holder, ttl_s=ttl, now=now):
             return False
+        self._fresh = self._fresh or self._place is None
         self._place, self._renew_at = host, now + timedelta(seconds=ttl / 2)
         return True
 

@@ -135,6 +135,8 @@ class _Fetch:
                     empty.append(came)
         except _Stopped as stop:
             return stop.outcome
+        if not steps:
+            return Empty("there is nothing to ask for: the plan has no steps")
         if len(empty) == len(steps) or (self.feed.protocol.paged and rows == 0):
             return empty[0] if empty else Empty("the agency counts 0 rows")
         return NotModified("the same bytes as last time") if self._all_unchanged() else Ok()
@@ -156,7 +158,7 @@ class _Fetch:
 
     async def _pages(self, step: Step) -> tuple[Outcome, int]:
         """A step of many pages, that must add up."""
-        paging, cursor = Paging(self.feed.source.limits.max_pages), Cursor()
+        paging, cursor, before = Paging(self.feed.source.limits.max_pages), Cursor(), self._asker.rows
         while True:
             answer = await self._settled(self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators()))
             if isinstance(answer.outcome, Empty) and paging.page == 1:
@@ -171,7 +173,7 @@ class _Fetch:
             if isinstance(follows, Restart):
                 self._open(answer.exchange).restart(step.ordinal)
                 self._unchanged = {k for k in self._unchanged if k[0] != step.ordinal}
-                self._asker.rows, cursor = 0, Cursor()
+                self._asker.rows, cursor = before, Cursor()
             else:
                 cursor = follows.cursor
 

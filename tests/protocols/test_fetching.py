@@ -569,6 +569,22 @@ def test_a_malformed_page_is_asked_once_more(world: World) -> None:
     assert b"<html>" in world.warc(failed)
 
 
+class _Windows(_Pages):
+    """Two queries in one fetch, each paged on its own."""
+
+    def plan(self, feed: Feed, source: _Source, partition: str | None, now: datetime) -> Iterable[Step]:
+        return [Step(0), Step(1)]
+
+
+def test_a_restart_of_one_query_leaves_the_other_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "test_pages", _Windows())
+    grown = [*ROWS, "r7"]
+    turns = iter(range(100))
+    record, _ = world.fetch(make_feed("test_pages"), lambda seen: served(ROWS)(seen) if next(turns) < 6 else served(grown)(seen))
+    assert record.rows == len(ROWS) + len(grown)
+    assert [r for b in world.bodies(record) for r in json.loads(b)["rows"]] == ROWS + grown
+
+
 # --- quotas and limits ---
 
 
@@ -600,6 +616,20 @@ def test_requests_are_spaced_and_places_are_given_back(world: World) -> None:
     assert world.ledger.acquire_lease("agency.example", concurrency=1, holder="other", ttl_s=30, now=now)
     world.clock.slept.clear()
     assert world.fetch(feed, served(["other"]))[0].outcome == "Ok"
+
+
+def test_a_pause_that_another_process_was_told_to_make_is_made_here_too(world: World) -> None:
+    world.ledger.defer_host("agency.example", world.clock.now() + timedelta(hours=1, seconds=90))
+    assert world.fetch(make_feed(), lambda seen: Answer(b"rows"))[0].outcome == "Ok"
+    assert world.clock.slept == pytest.approx([90.0])
+
+
+def test_a_host_that_is_never_free_ends_the_fetch_without_a_request(world: World) -> None:
+    now = world.clock.now()
+    assert world.ledger.acquire_lease("agency.example", concurrency=1, holder="other", ttl_s=1e6, now=now)
+    _, record = world.fails(make_feed(limits=Limits(concurrency=1, total_timeout_s=30)), lambda seen: Answer(b"rows"))
+    assert (record.outcome, record.responses, world.server.seen) == ("Transient", 0, [])
+    assert sum(world.clock.slept) <= 31
 
 
 def test_a_taken_place_is_waited_for(world: World) -> None:
