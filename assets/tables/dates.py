@@ -17,7 +17,6 @@ _FRACTION = r"(\.[0-9]{1,6}0*)?"
 _CLOCK = rf"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]{_FRACTION})?"
 _OFFSET = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 
-_GROUP_1, _COLONED = r"\1", r"\1:\2"
 FORMAT_24H = r"\100\2"
 """Replacement that turns hour 24 into hour 00 (RE2 reads one digit of a group): see `DatePattern.midnight`."""
 
@@ -55,9 +54,14 @@ class DatePattern:
         """SQL TIMESTAMP in UTC of text that has the shape `offset`."""
         if self.format is not None:
             return f"timezone('UTC', CAST(try_strptime({text}, {literal(self.format)}) AS TIMESTAMPTZ))"
-        # DuckDB wants +09:00 or +09, right after the time, where others also write +0900 or put a space before it.
-        close = f"regexp_replace({text}, ' (Z|[+-])', {literal(_GROUP_1)})"
-        return f"timezone('UTC', TRY_CAST(regexp_replace({close}, '([+-][0-9]{{2}})([0-9]{{2}})$', {literal(_COLONED)}) AS TIMESTAMPTZ))"
+        # DuckDB wants seconds, and +09:00 or +09 right after them; others also write +0900, or a space before it.
+        for pattern, replacement in (
+            (r" (Z|[+-])", r"\1"),
+            (r"^(.{11}[0-9]{2}:[0-9]{2})(Z|[+-])", r"\1:00\2"),
+            (r"([+-][0-9]{2})([0-9]{2})$", r"\1:\2"),
+        ):
+            text = f"regexp_replace({text}, {literal(pattern)}, {literal(replacement)})"
+        return f"timezone('UTC', TRY_CAST({text} AS TIMESTAMPTZ))"
 
 
 def date_pattern(column: Column) -> DatePattern:

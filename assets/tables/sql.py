@@ -5,6 +5,7 @@ Only what staging, judging and merging share. No rule of a contract and no file 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +62,14 @@ def connect(scratch: Path, *, threads: int = DEFAULT_THREADS, memory_limit: str 
     return connection
 
 
+def path_literal(path: Path) -> str:
+    """A path for `read_parquet`, which would otherwise take *, ? and [ in a folder's name for a pattern."""
+    return literal(re.sub(r"[*?\[]", r"[\g<0>]", str(path)))
+
+
 def parquet(*paths: Path) -> str:
-    """`read_parquet` of local files, in the order given."""
-    return f"read_parquet([{listed([literal(str(path)) for path in paths])}])"
+    """`read_parquet` of local files, in the order given; `k=v` in a folder's name makes no column."""
+    return f"read_parquet([{listed([path_literal(path) for path in paths])}], hive_partitioning = false)"
 
 
 def copy(query: str, out: Path) -> str:

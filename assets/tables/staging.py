@@ -21,7 +21,7 @@ from assets.errors import DeclarationError, IntegrityError
 from assets.tables import sql
 from assets.tables.dates import FORMAT_24H, DatePattern, date_pattern
 from assets.tables.rows import PROBLEM, PROBLEM_TEXT, ROW, RowStream, batch_schema
-from assets.tables.sql import ident, literal, listed
+from assets.tables.sql import ident, listed, literal
 from quality.contract import Column
 
 if TYPE_CHECKING:
@@ -188,11 +188,14 @@ class _ColumnSql:
         x, pattern = f"x{self.i}", self.pattern
         if pattern is None:
             return []
-        local = [f"WHEN regexp_full_match({x}, {literal(pattern.local)}) THEN {pattern.parse(x)}"] if pattern.local else []
-        if pattern.local and pattern.midnight and self.feed.decode.allow_24h:
+        local = []
+        if pattern.local:
+            local.append(f"CASE WHEN regexp_full_match({x}, {literal(pattern.local)}) THEN {pattern.parse(x)} END")
+        if pattern.midnight and self.feed.decode.allow_24h:
             zeroed = f"regexp_replace({x}, {literal(pattern.midnight)}, {literal(FORMAT_24H)})"
-            local.append(f"WHEN regexp_full_match({x}, {literal(pattern.midnight)}) THEN {pattern.parse(zeroed)} + INTERVAL 1 DAY")
-        parts = [f"{_case(local, 'NULL::TIMESTAMP')} AS p{self.i}"]
+            met = f"regexp_full_match({x}, {literal(pattern.midnight)})"
+            local.append(f"CASE WHEN {met} THEN {pattern.parse(zeroed)} + INTERVAL 1 DAY END")
+        parts = [f"coalesce({listed([*local, 'NULL::TIMESTAMP'])}) AS p{self.i}"]
         if pattern.offset:
             parts.append(f"CASE WHEN regexp_full_match({x}, {literal(pattern.offset)}) THEN {pattern.instant(x)} END AS o{self.i}")
         return parts

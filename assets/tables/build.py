@@ -1,0 +1,350 @@
+"""From a fetch in the archive to the live table: parse, stage, judge, merge, upload, swap. And the same again, from the archive
+alone, for the table as of any day.
+
+Killed anywhere, the table is the old or the new one, and running again finishes: objects are named by their content, and the
+index is swapped last. Each stage's own rules are in its own module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.commit import reached
+from assets.errors import StoreConflict
+from assets.protocols.kernel import SourceBase
+from assets.tables import sql
+from assets.tables.index import (
+    KEPT_VERSIONS,
+    WHOLE,
+    DataFile,
+    Partition,
+    Quarantine,
+    TableIndex,
+    open_index,
+    read_index,
+    swap_index,
+)
+from assets.tables.judging import JudgeExpectations
+from assets.tables.merging import Changes, Merged, merge, shrink_guard
+from assets.tables.replay import Judged, Progress, fresh_folder, history, judge_fetch, replay
+from assets.tables.report import TableResult, preview, report
+from quality.verdict import CheckResult
+
+if TYPE_CHECKING:
+    from assets.archive.fetches import FetchRecord
+    from assets.archive.ledger import Ledger
+    from assets.feeds.model import Feed
+    from assets.store import Pointer, Store
+
+GATES: dict[str, str] = {
+    "accounted_for": "Every row read is either accepted or in quarantine.",
+    "row_count_at_least": "The fetch has at least the rows that the contract asks for.",
+    "quarantine_within_bound": "No more rows are refused than the contract allows.",
+    "columns_as_promised": "The source carries the columns that the contract names, and no others where it freezes them.",
+    "shrink_guard": "The table does not lose more rows at once than the feed allows.",
+}
+"""Madang's own blocking checks of every table, by name."""
+
+SWAP_ATTEMPTS = 3
+_ORIGINS = ("agency", "replay", "synthetic")
+_WORDING = {"title_ko", "title_en", "description", "unit", "cleared"}
+"""What a column says for readers: changing it changes no row."""
+
+
+def contract_digest(feed: Feed) -> str:
+    """SHA-256 of everything declared that decides which rows the table has and what they hold."""
+    source = feed.source.model_dump(mode="json", exclude=set(SourceBase.model_fields) - {"protocol"})
+    columns = [column.model_dump(mode="json", exclude=_WORDING) for column in feed.contract.columns]
+    declared = {
+        "columns": columns,
+        "key": feed.contract.key,
+        "decode": feed.decode.model_dump(mode="json"),
+        "incremental": feed.incremental.model_dump(mode="json"),
+        "deletes": feed.deletes_mode,
+        "expectations": [expectation.model_dump(mode="json") for expectation in feed.expectations],
+        "source": source,
+    }
+    return hashlib.sha256(json.dumps(declared, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def is_current(feed: Feed, record: FetchRecord, store: Store) -> bool:
+    """Whether the live table already holds this fetch's bytes, read under today's contract."""
+    index = read_index(store, feed.id)
+    part = index.partitions.get(record.partition or WHOLE) if index else None
+    if part is None or part.contract_sha256 != contract_digest(feed):
+        return False
+    return part.last_fetch_id == record.fetch_id or record.body_fetch_id in (part.last_fetch_id, part.last_body_fetch_id)
+
+
+# --- the live table -------------------------------------------------------------------------------------------------------
+
+
+def build_table(
+    feed: Feed,
+    record: FetchRecord,
+    *,
+    store: Store,
+    ledger: Ledger,
+    workdir: Path,
+    now: datetime,
+    judge_expectations: JudgeExpectations | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+    threads: int = sql.DEFAULT_THREADS,
+    memory_limit: str = sql.DEFAULT_MEMORY,
+) -> TableResult:
+    """Bring the feed's table up to this archived fetch. Never raises for a refusal: see `TableResult.raise_if_blocked`.
+
+    Building again from a fetch that is already in changes nothing. Under a changed contract, or with `force`, the partition
+    is rebuilt from all its archived fetches. A fetch older than the live table only adds what an upsert feed lacks.
+    """
+
+    def said(step: str, rows: int) -> None:
+        reached(step)
+        if progress is not None:
+            progress(step, rows)
+
+    limits = {"threads": threads, "memory_limit": memory_limit}
+    record = _latest_if_rebuilding(feed, record, store, ledger, force)
+    run = fresh_folder(workdir / "build" / feed.id / record.fetch_id)
+    try:
+        done = judge_fetch(feed, record, store, ledger, run, judge_expectations, said, limits)
+        build = _Build(feed, record, store, ledger, run, now, done, judge_expectations, said, force, limits)
+        for attempt in range(SWAP_ATTEMPTS):
+            try:
+                return build.attempt()
+            except StoreConflict:
+                # Somebody else moved the index: merge again, with what is live now.
+                if attempt == SWAP_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def _latest_if_rebuilding(feed: Feed, record: FetchRecord, store: Store, ledger: Ledger, force: bool) -> FetchRecord:
+    """A rebuild takes in every archived fetch, so it ends with the latest that is live, whichever was asked for."""
+    index = read_index(store, feed.id)
+    part = index.partitions.get(record.partition or WHOLE) if index else None
+    if part is None or part.comes_before(record) or not (force or part.contract_sha256 != contract_digest(feed)):
+        return record
+    return ledger.fetch(part.last_fetch_id) or record
+
+
+@dataclass(frozen=True)
+class _Build:
+    """One build after the judgement: what is decided against the live index, again when the index moved meanwhile."""
+
+    feed: Feed
+    record: FetchRecord
+    store: Store
+    ledger: Ledger
+    run: Path
+    now: datetime
+    done: Judged
+    judge_expectations: JudgeExpectations | None
+    said: Progress
+    force: bool
+    limits: dict[str, Any]
+
+    @property
+    def partition(self) -> str:
+        return self.record.partition or WHOLE
+
+    def attempt(self) -> TableResult:
+        record, judgement = self.record, self.done.judgement
+        pointer, index = open_index(self.store, self.feed.id)
+        part = index.partitions.get(self.partition) if index else None
+        refused = judgement.rows_quarantined
+        quarantine = self._upload("quarantine", judgement.quarantine, refused) if refused else ()
+        if judgement.blocked:
+            return self._result(part, quarantine, Changes(), judgement.checks)
+        rebuilding = part is not None and (self.force or part.contract_sha256 != contract_digest(self.feed))
+        if part is not None and part.last_fetch_id == record.fetch_id and not rebuilding:
+            same = Changes(**part.changes) if part.fetch_id == record.fetch_id else Changes(unchanged=part.rows)
+            return self._result(part, quarantine, same, judgement.checks, note="this fetch is already in the table")
+        older = part is not None and not rebuilding and not part.comes_before(record)
+        if older and self.feed.incremental.kind == "full":
+            return self._result(part, quarantine, Changes(), judgement.checks, note="the live table is of a later fetch")
+        merged = self._merged(part, older, rebuilding)
+        checks = (*judgement.checks, merged.shrink_guard)
+        if not merged.shrink_guard.passed:
+            return self._result(part, quarantine, merged.counts, checks)
+        return self._publish(pointer, index, part, merged, quarantine, checks, older)
+
+    def _merged(self, part: Partition | None, older: bool, rebuilding: bool) -> Merged:
+        """Merge with what is live, or, to rebuild, with the archive replayed up to this fetch."""
+        folder = fresh_folder(self.run / "merge")
+        live: list[Path] = []
+        if rebuilding:
+            records = history(self.feed, self.ledger, self.partition, self.record, None)
+            live = replay(self.feed, records, self.store, self.ledger, folder, self.judge_expectations, self.limits)
+        elif part is not None:
+            live = [self.store.local_path(file.key, self.run / "live") for file in part.files]
+        first = part is None or rebuilding
+        accepted = self.done.judgement.accepted
+        merged = merge(self.feed, accepted, live, folder / "new", older=older, first=first, **self.limits)
+        if rebuilding and part is not None:
+            return replace(merged, shrink_guard=shrink_guard(self.feed, part.rows, merged.rows_after))
+        return merged
+
+    def _publish(
+        self,
+        pointer: Pointer,
+        index: TableIndex | None,
+        part: Partition | None,
+        merged: Merged,
+        quarantine: tuple[DataFile, ...],
+        checks: tuple[CheckResult, ...],
+        older: bool,
+    ) -> TableResult:
+        record, digest = self.record, contract_digest(self.feed)
+        held = Quarantine(files=quarantine, rows=self.done.judgement.rows_quarantined)
+        latest: dict[str, Any] = {
+            "last_fetch_id": record.fetch_id,
+            "last_body_fetch_id": record.body_fetch_id,
+            "last_started_at": record.started_at,
+        }
+        if older and part is not None:
+            latest = {name: getattr(part, name) for name in latest}
+        if merged.table is None or merged.changes is None:
+            assert part is not None
+            fresh = part.model_copy(update={"quarantine": held, **latest} if not older else {})
+        else:
+            files = self._upload("tables", merged.table, merged.rows_after)
+            changed = self._upload("tables", merged.changes, _rows(merged.counts), name="changes")
+            history = (part.as_version(), *part.previous)[:KEPT_VERSIONS] if part else ()
+            fresh = Partition(
+                fetch_id=record.fetch_id,
+                origin=_origin(part, record, merged),
+                updated_at=self.now.astimezone(UTC),
+                contract_sha256=digest,
+                files=files,
+                rows=merged.rows_after,
+                quarantine=held,
+                changes=merged.counts.as_json(),
+                changed_files=changed,
+                previous=history,
+                **latest,
+            )
+        self.said("table.uploaded", merged.rows_after)
+        changed_now = merged.table is not None
+        others = index.partitions if index else {}
+        new = TableIndex(
+            feed=self.feed.id,
+            contract_sha256=digest,
+            updated_at=self.now.astimezone(UTC) if changed_now or index is None else index.updated_at,
+            fetch_id=record.fetch_id if changed_now or index is None else index.fetch_id,
+            origin=_least_trusted([fresh.origin, *(p.origin for name, p in others.items() if name != self.partition)]),
+            confirmed_at=max(record.finished_at, index.confirmed_at) if index else record.finished_at,
+            partitions={**others, self.partition: fresh},
+        )
+        swap_index(self.store, pointer, new)
+        self.said("table.swapped", merged.rows_after)
+        return self._result(fresh, quarantine, merged.counts, checks, changed=changed_now)
+
+    def _upload(self, place: str, path: Path, rows: int, *, name: str = "part-00000") -> tuple[DataFile, ...]:
+        """Put one file under a name that carries its content, so that no name is ever written with two contents."""
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        key = f"{place}/{self.feed.id}/{self.partition}/{self.record.fetch_id}/{name}-{digest.hexdigest()[:16]}.parquet"
+        size = path.stat().st_size
+        if not self.store.exists(key) or self.store.size(key) != size:
+            self.store.put_file(key, path)
+        return (DataFile(key=key, rows=rows, bytes=size, sha256=digest.hexdigest()),)
+
+    def _result(
+        self,
+        part: Partition | None,
+        quarantine: tuple[DataFile, ...],
+        changes: Changes,
+        checks: tuple[CheckResult, ...],
+        *,
+        changed: bool = False,
+        note: str = "",
+    ) -> TableResult:
+        judgement, staged = self.done.judgement, self.done.staged
+        result = TableResult(
+            feed=self.feed.id,
+            fetch_id=self.record.fetch_id,
+            partition=self.partition,
+            origin=self.record.origin,
+            contract_sha256=contract_digest(self.feed),
+            rows_read=judgement.rows_read,
+            accepted=judgement.rows_accepted,
+            quarantined=judgement.rows_quarantined,
+            by_rule=judgement.by_rule,
+            rows=part.rows if part else 0,
+            changes=changes,
+            changed=changed,
+            checks=checks,
+            encoding=staged.encoding,
+            unknown_columns=staged.unknown_columns,
+            missing_columns=staged.missing_columns,
+            preview=preview(self.feed, judgement.accepted),
+            files=part.files if part else (),
+            quarantine_files=quarantine,
+            report_key=f"reports/{self.feed.id}/{self.record.fetch_id}/table.json",
+            note=note,
+        )
+        self.store.put_json(result.report_key, report(result, self.now))
+        return result
+
+
+def _rows(counts: Changes) -> int:
+    return counts.added + counts.revised + counts.withdrawn
+
+
+def _origin(part: Partition | None, record: FetchRecord, merged: Merged) -> str:
+    """The origin of all rows together: rows that stay keep theirs, so the least trustworthy of both counts."""
+    return _least_trusted([record.origin, *([part.origin] if part and merged.counts.unchanged else [])])
+
+
+def _least_trusted(origins: list[str]) -> str:
+    return max(origins, key=_ORIGINS.index)
+
+
+# --- from the archive alone -----------------------------------------------------------------------------------------------
+
+
+def rebuild(
+    feed: Feed,
+    *,
+    as_of: datetime | None,
+    store: Store,
+    ledger: Ledger,
+    workdir: Path,
+    into: Path,
+    partition: str | None = None,
+    judge_expectations: JudgeExpectations | None = None,
+    threads: int = sql.DEFAULT_THREADS,
+    memory_limit: str = sql.DEFAULT_MEMORY,
+) -> list[Path]:
+    """The table as it was at `as_of` (None: now), under today's contract, as Parquet files in the folder `into`.
+
+    Replays the archived fetches of the partition in order; touches neither the live table nor any network. Empty when no fetch
+    had been accepted by then.
+    """
+    name = partition or WHOLE
+    records = history(feed, ledger, name, None, as_of)
+    run = fresh_folder(workdir / "rebuild" / feed.id / name)
+    try:
+        limits = {"threads": threads, "memory_limit": memory_limit}
+        live = replay(feed, records, store, ledger, run, judge_expectations, limits)
+        into.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.move(path, into / f"part-{number:05d}.parquet")) for number, path in enumerate(live)]
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def retry_quarantine(feed: Feed, record: FetchRecord, **surroundings: Any) -> TableResult:
+    """Judge an archived fetch again under today's contract, and all before it; takes what `build_table` takes, asks no agency."""
+    return build_table(feed, record, force=True, **surroundings)

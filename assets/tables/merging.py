@@ -1,0 +1,191 @@
+"""Merging: the accepted rows of one fetch against the live table, record by record.
+
+Added, revised, withdrawn or unchanged; an unchanged record keeps its provenance, so `_fetched_at` says when its content was first
+seen. Judging rows is `judging.py`; where the live files are and which are live next is `index.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from assets.errors import IntegrityError
+from assets.tables import sql
+from assets.tables.judging import alias_ids
+from assets.tables.rows import ROW
+from assets.tables.sql import ident, listed
+from quality.verdict import CheckResult
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Feed
+
+LID = "_live_id"
+"""Number of a live row within one merge: file, then row in the file."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Records by what happened to them. `unchanged` counts the rest of the live table, vanished ones that stay included."""
+
+    added: int = 0
+    revised: int = 0
+    withdrawn: int = 0
+    unchanged: int = 0
+
+    @property
+    def any(self) -> bool:
+        return bool(self.added or self.revised or self.withdrawn)
+
+    def as_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`table`: the whole new table, `changes`: the changed records with `_change`; both None when nothing changed."""
+
+    table: Path | None
+    changes: Path | None
+    counts: Changes
+    rows_before: int
+    rows_after: int
+    shrink_guard: CheckResult
+
+
+def merge(
+    feed: Feed,
+    accepted: Path,
+    live: Sequence[Path],
+    workdir: Path,
+    *,
+    older: bool = False,
+    first: bool = False,
+    threads: int = sql.DEFAULT_THREADS,
+    memory_limit: str = sql.DEFAULT_MEMORY,
+) -> Merged:
+    """Merge `accepted` into the `live` files. `older`: the fetch is earlier than what is live, so live records win.
+
+    `first`: there is no table yet, so one is written even when it has no rows. Same input, same bytes.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with sql.connect(workdir, threads=threads, memory_limit=memory_limit) as connection:
+        _views(connection, feed, accepted, live)
+        _decide(connection, feed, older)
+        tally = dict(connection.execute("SELECT change, count(*) FROM decided GROUP BY 1").fetchall())
+        before = _count(connection, "live")
+        counts = Changes(
+            added=tally.get("added", 0),
+            revised=tally.get("revised", 0),
+            withdrawn=tally.get("withdrawn", 0),
+            unchanged=tally.get("unchanged", 0) + tally.get("kept", 0),
+        )
+        after = before + counts.added - counts.withdrawn
+        guard = shrink_guard(feed, before, after)
+        if not counts.any and not first:
+            return Merged(None, None, counts, before, before, guard)
+        table, changes = workdir / "table.parquet", workdir / "changes.parquet"
+        written = _write(connection, feed, table, changes)
+        if written != after:
+            raise IntegrityError(f"{after} records follow from the changes, {written} were written", where=feed.id)
+        return Merged(table, changes, counts, before, after, guard)
+
+
+def _views(connection: duckdb.DuckDBPyConnection, feed: Feed, accepted: Path, live: Sequence[Path]) -> None:
+    connection.execute(f"CREATE TEMP VIEW fresh AS SELECT * FROM {sql.parquet(accepted)}")
+    numbered = "hive_partitioning = false, file_row_number = true"
+    parts = [
+        f"SELECT *, file_row_number + {i << 40} AS {LID} FROM read_parquet({sql.path_literal(path)}, {numbered})"
+        for i, path in enumerate(live)
+    ]
+    empty = listed([f"NULL::{kind} AS {ident(name)}" for name, kind in sql.table_columns(feed).items()])
+    connection.execute(f"CREATE TEMP VIEW live AS {' UNION ALL '.join(parts) or f'SELECT {empty}, 0::BIGINT AS {LID} WHERE false'}")
+
+
+def _decide(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool) -> None:
+    """Table `decided(fresh_row, live_id, change)`: one line for every live and every fresh record that matters."""
+    vanished = "withdrawn" if feed.deletes_mode == "snapshot_diff" and not older else "kept"
+    differs = "unchanged" if older else "revised"
+    if feed.contract.key:
+        names = [ident(name) for name in feed.contract.key]
+        fresh = f"SELECT {listed(names)}, {ROW} AS fresh_row, _row_hash AS hash FROM fresh"
+        current = f"SELECT {listed(names)}, {LID} AS live_id, _row_hash AS hash FROM live"
+        same = " AND ".join(f"f.{name} = l.{name}" for name in names)
+    else:
+        # Without a key a row is its content, and equal rows are told apart by how many of them there are.
+        count = "row_number() OVER (PARTITION BY _row_hash ORDER BY {order}) AS nth, _row_hash AS hash"
+        fresh = f"SELECT {ROW} AS fresh_row, {count.format(order=ROW)} FROM fresh"
+        current = f"SELECT {LID} AS live_id, {count.format(order=LID)} FROM live"
+        same = "f.hash = l.hash AND f.nth = l.nth"
+    connection.execute(
+        f"CREATE TEMP TABLE decided AS SELECT fresh_row, live_id, CASE WHEN live_id IS NULL THEN 'added' "
+        f"WHEN fresh_row IS NULL THEN '{vanished}' WHEN f.hash = l.hash THEN 'unchanged' ELSE '{differs}' END AS change "
+        f"FROM ({fresh}) f FULL JOIN ({current}) l ON {same}"
+    )
+    if feed.incremental.aliases and feed.contract.key:
+        _decide_aliases(connection, feed, older)
+
+
+def _decide_aliases(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool) -> None:
+    """Records that share an id with a fresh one are the same record: it takes their place.
+
+    One of them is revised by it (that of the same key, else the first); the others, now merged into it, are withdrawn.
+    """
+    ids = alias_ids(feed)
+    connection.execute(
+        "CREATE TEMP TABLE overlaps AS SELECT DISTINCT f.fresh_row, l.live_id FROM "
+        f"(SELECT {ROW} AS fresh_row, unnest({ids}) AS id FROM fresh) f JOIN "
+        f"(SELECT {LID} AS live_id, unnest({ids}) AS id FROM live) l USING (id) "
+        # A live record whose own key is fresh belongs to that one.
+        "WHERE NOT EXISTS (SELECT 1 FROM decided d WHERE d.live_id = l.live_id AND d.fresh_row IS NOT NULL)"
+    )
+    if older:
+        connection.execute("DELETE FROM decided WHERE change = 'added' AND fresh_row IN (SELECT fresh_row FROM overlaps)")
+        return
+    connection.execute(
+        "CREATE TEMP TABLE taken AS WITH owned AS (SELECT live_id, min(fresh_row) AS fresh_row FROM overlaps GROUP BY live_id) "
+        "SELECT live_id, fresh_row, change = 'added' AND row_number() OVER (PARTITION BY fresh_row ORDER BY live_id) = 1 AS leads "
+        "FROM owned JOIN (SELECT fresh_row, change FROM decided WHERE fresh_row IS NOT NULL) USING (fresh_row)"
+    )
+    connection.execute(
+        "UPDATE decided SET change = 'revised', live_id = taken.live_id FROM taken "
+        "WHERE taken.leads AND decided.fresh_row = taken.fresh_row"
+    )
+    connection.execute("DELETE FROM decided WHERE fresh_row IS NULL AND live_id IN (SELECT live_id FROM taken WHERE leads)")
+    connection.execute(
+        "UPDATE decided SET change = 'withdrawn' WHERE fresh_row IS NULL AND live_id IN (SELECT live_id FROM taken WHERE NOT leads)"
+    )
+
+
+def _write(connection: duckdb.DuckDBPyConnection, feed: Feed, table: Path, changes: Path) -> int:
+    columns = listed([ident(name) for name in sql.table_columns(feed)])
+    order = listed([ident(name) for name in feed.contract.key] or ["_fetched_at", "_source_id", ROW])
+    stays = f"SELECT {columns} FROM live WHERE {LID} IN (SELECT live_id FROM decided WHERE change IN ('unchanged', 'kept'))"
+    comes = f"SELECT {columns} FROM fresh WHERE {ROW} IN (SELECT fresh_row FROM decided WHERE change IN ('added', 'revised'))"
+    copied = connection.execute(sql.copy(f"SELECT * FROM ({stays} UNION ALL {comes}) ORDER BY {order}", table)).fetchone()
+    changed = (
+        f"SELECT change AS _change, {columns} FROM fresh JOIN decided ON {ROW} = fresh_row WHERE change IN ('added', 'revised') "
+        f"UNION ALL SELECT change, {columns} FROM live JOIN decided ON {LID} = live_id WHERE change = 'withdrawn'"
+    )
+    connection.execute(sql.copy(f"SELECT * FROM ({changed}) ORDER BY _change, {order}", changes))
+    return int(copied[0]) if copied else 0
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    found = connection.execute(f"SELECT count(*) FROM {relation}").fetchone()
+    return int(found[0]) if found else 0
+
+
+def shrink_guard(feed: Feed, before: int, after: int) -> CheckResult:
+    """Whether the table keeps at least (1 - shrink_guard) of its rows (protocols.md 1.2.6)."""
+    lost = (before - after) / before if before else 0.0
+    return CheckResult(
+        "shrink_guard",
+        lost <= feed.deletes.shrink_guard,
+        blocking=True,
+        observed={"before": before, "after": after, "share_lost": round(max(lost, 0.0), 6)},
+        expected=feed.deletes.shrink_guard,
+    )

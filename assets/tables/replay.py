@@ -1,0 +1,114 @@
+"""The archive played again: one fetch judged from its archived bytes, and a table grown fetch by fetch on the local disk.
+
+No network and no live table is touched. Making a result live is `build.py`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.archive.fetches import open_bodies
+from assets.errors import MadangError
+from assets.tables.index import WHOLE
+from assets.tables.judging import JudgeExpectations, Judgement, judge
+from assets.tables.merging import merge
+from assets.tables.rows import RowStream
+from assets.tables.staging import Staged, stage
+
+if TYPE_CHECKING:
+    from assets.archive.fetches import FetchRecord
+    from assets.archive.ledger import Ledger
+    from assets.feeds.model import Feed
+    from assets.store import Store
+
+Progress = Callable[[str, int], None]
+"""Called with the step just done (a commit step's name) and the rows that it saw."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    staged: Staged
+    judgement: Judgement
+
+
+def judge_fetch(
+    feed: Feed,
+    record: FetchRecord,
+    store: Store,
+    ledger: Ledger,
+    workdir: Path,
+    judge_expectations: JudgeExpectations | None,
+    said: Progress,
+    limits: dict[str, Any],
+) -> Judged:
+    """Parse, stage and judge one archived fetch. An Empty fetch is a fetch of no rows."""
+    if record.outcome not in ("Ok", "Empty"):
+        raise MadangError(
+            f"a fetch that ended {record.outcome} has no rows", where=f"{feed.id} {record.fetch_id}", mend="fetch again"
+        )
+    stream = RowStream(tuple(c.source_name for c in feed.contract.columns), iter(()))
+    if record.outcome == "Ok":
+        bodies = open_bodies(store, ledger, record, workdir / "bodies")
+        stream = feed.protocol.parse(feed, feed.source, bodies)
+    staged = stage(feed, stream, workdir / "staged.parquet", **limits)
+    said("table.staged", staged.rows_read)
+    judgement = judge(
+        feed,
+        staged,
+        workdir,
+        source_id=record.fetch_id,
+        fetched_at=record.finished_at,
+        judge_expectations=judge_expectations,
+        **limits,
+    )
+    said("table.judged", judgement.rows_accepted)
+    return Judged(staged, judgement)
+
+
+def replay(
+    feed: Feed,
+    records: Sequence[FetchRecord],
+    store: Store,
+    ledger: Ledger,
+    workdir: Path,
+    judge_expectations: JudgeExpectations | None,
+    limits: dict[str, Any],
+) -> list[Path]:
+    """The table after these fetches, in order, each judged as it was then: a blocked one leaves it as it was."""
+    live: list[Path] = []
+    for number, record in enumerate(records):
+        folder = fresh_folder(workdir / f"replay-{number}")
+        done = judge_fetch(feed, record, store, ledger, folder, judge_expectations, lambda *_: None, limits)
+        if not done.judgement.blocked:
+            merged = merge(feed, done.judgement.accepted, live, folder, first=not live, **limits)
+            if merged.table is not None and merged.shrink_guard.passed:
+                kept = workdir / f"live-{number}.parquet"
+                merged.table.replace(kept)
+                for old in live:
+                    old.unlink()
+                live = [kept]
+        shutil.rmtree(folder)
+    return live
+
+
+def fresh_folder(folder: Path) -> Path:
+    """The folder, empty: what a killed run left there is no part of this one."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def history(feed: Feed, ledger: Ledger, partition: str, until: FetchRecord | None, as_of: datetime | None) -> list[FetchRecord]:
+    """The partition's fetches that carry an answer, oldest first: before `until`, and finished by `as_of`."""
+    answered = [r for r in ledger.history(feed.id) if r.outcome in ("Ok", "Empty") and (r.partition or WHOLE) == partition]
+    if until is not None:
+        answered = [r for r in answered if (r.started_at, r.fetch_id) < (until.started_at, until.fetch_id)]
+    if as_of is not None:
+        answered = [r for r in answered if r.finished_at <= as_of]
+    return sorted(answered, key=lambda r: (r.started_at, r.fetch_id))
