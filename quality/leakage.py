@@ -93,10 +93,10 @@ def _scores(name: str, column: pa.ChunkedArray, targets: Sequence[Floats], kind:
     ranks = _ranks(_numbers(column)[there]) if ordered else np.empty(0)
     groups = _bins(ranks, there) if ordered else _codes(column)
     found = [FeatureScore(name, none, metric, rows, "value")]
-    for target in targets:
-        if there.any() and not there.all():
+    for target in targets if there.any() else ():
+        if not there.all():
             found.append(FeatureScore(name, score(_out_of_fold(there.astype(np.int64), target), target), metric, rows, "missing"))
-        if ordered and there.any():
+        if ordered:
             order = _auc(ranks, target[there]) if kind != "number" else _correlation(ranks, _ranks(target[there])) ** 2
             found.append(FeatureScore(name, order, metric, rows, "value"))
         found.append(
