@@ -1,0 +1,148 @@
+"""`madang demo`: the whole main job on the embedded default, with the stand-in agency in place of the real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from assets.errors import MadangError
+from orchestration.cli.output import Json, console, out, print_json, print_table, progress
+from orchestration.settings import ROOT, Settings
+
+DEMO_KEY = "demo-key-of-the-stand-in-agency"
+"""The stand-in accepts any registered key; this is the one that it registers for feeds that need one. No secret."""
+
+
+def demo(
+    home: Annotated[Path | None, typer.Option(help="Folder of the demo's state; default: MADANG_HOME, or .madang.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The stand-in serves these real files in place of the bundled rows.")] = None,
+    json_: Json = False,
+) -> None:
+    """Pull every shipped feed from the stand-in agency through Dagster, build the dbt models, release the training sets.
+
+    Run it twice: the second run finds every feed unchanged and releases nothing.
+    """
+    started = time.monotonic()
+    settings = demo_settings(home, data)
+    with agency(data) as environment, _environment(environment):
+        settings = replace(settings, connect_to=environment["MADANG_CONNECT_TO"])
+        feeds, sets = run_demo(settings)
+    report = {"feeds": feeds, "sets": sets, "seconds": round(time.monotonic() - started, 1)}
+    if json_:
+        print_json(report)
+    else:
+        _print(report, settings)
+
+
+def demo_settings(home: Path | None, data: Path | None) -> Settings:
+    """The settings of a demo home, marked as one. A home that holds agency rows is refused."""
+    if data is not None and not data.is_dir():
+        raise MadangError("there is no such folder", where=str(data), mend="give the folder with the agencies' real files")
+    env = dict(os.environ) if home is None else {**os.environ, "MADANG_HOME": str(home)}
+    settings = Settings.from_environment(env)
+    mark = settings.home / "demo.json"
+    if not mark.exists():
+        if (settings.home / "ledger.sqlite").exists():
+            raise MadangError("this home was not made by the demo", where=str(settings.home), mend="madang demo --home another-folder")
+        settings.home.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps({"data": str(data.absolute()) if data else None}) + "\n", encoding="utf-8")
+    os.environ["MADANG_HOME"] = str(settings.home)
+    return settings
+
+
+@contextmanager
+def agency(data: Path | None) -> Iterator[dict[str, str]]:
+    """The stand-in agency, served while the context lasts; yields the environment that leads to it."""
+    from deploy.agency import AgencyConfig, running_agency
+
+    with running_agency(AgencyConfig(data=data)) as url:
+        yield {"MADANG_CONNECT_TO": url, "DATA_GO_KR_KEY": os.environ.get("DATA_GO_KR_KEY") or DEMO_KEY}
+
+
+def agency_of(settings: Settings) -> AbstractContextManager[dict[str, str]] | None:
+    """The stand-in for a home that the demo filled, with the same data; None for any other home."""
+    mark = settings.home / "demo.json"
+    if not mark.exists():
+        return None
+    data = json.loads(mark.read_text(encoding="utf-8"))["data"]
+    return agency(Path(data) if data else None)
+
+
+def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every enabled feed in a Dagster run of its own, then dbt and the sets if anything changed."""
+    from assets.feeds.load import load_feeds
+    from assets.store import Store
+    from assets.training_sets.load import load_sets
+    from orchestration.building import build_sets, is_up_to_date, latest_release
+    from orchestration.cli.feed import counts_of
+    from orchestration.definitions import build_definitions, job_name
+    from orchestration.running import instance, run_job
+
+    feeds = {id_: feed for id_, feed in load_feeds(settings.feed_folders).feeds.items() if feed.enabled}
+    sets = load_sets(settings.set_folders)
+    definitions = build_definitions(settings)
+    store = Store(settings.store_url)
+    lines, changed = [], set()
+    with progress() as bar, instance(settings) as opened:
+        task = bar.add_task("Feeds", total=len(feeds) + 1)
+        for feed in feeds.values():
+            bar.update(task, description=feed.id)
+            result = run_job(definitions, job_name(feed), opened)
+            if not result.success:
+                console.print(f"[red]✗[/] {result.error}", highlight=False, soft_wrap=True)
+            if ("table", *feed.segments) in result.changed:
+                changed.add(feed.id)
+            outcome = result.metadata.get(("archive", *feed.segments), {}).get("outcome", "Failed")
+            lines.append({"id": feed.id, "protocol": feed.source.protocol, "outcome": outcome, **counts_of(settings, feed.id)})
+            bar.advance(task)
+        bar.update(task, description="dbt models and training sets")
+        stale = [s.name for s in sets.values() if changed & set(s.feeds) or not is_up_to_date(store, s)]
+        if stale:
+            build_sets(settings, stale, definitions)
+        bar.advance(task)
+    return lines, [latest_release(store, name) for name in sets]
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the runs inside, and put the old ones back."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _print(report: dict[str, Any], settings: Settings) -> None:
+    columns = ["feed", "protocol", "outcome", "read", "accepted", "quarantined"]
+    print_table(columns, ([*line.values()] for line in report["feeds"]))
+    out.print()
+    splits = ("train", "validation", "test")
+    lines = ([s["name"], s["version"], *(s["rows"].get(split, 0) for split in splits), _short(s["path"])] for s in report["sets"])
+    print_table(["training set", "version", *splits, "path"], lines)
+    home = "" if settings.home == ROOT / ".madang" else f"MADANG_HOME={shlex.quote(str(settings.home))} "
+    out.print(f"\nDone in {report['seconds']} s. Look at it all in the Dagster UI:\n\n    {home}make up\n", highlight=False)
+
+
+def _short(path: str | None) -> str:
+    """The path as it is shortest to type from here."""
+    if path is None:
+        return "not released"
+    try:
+        return os.path.relpath(path) if path.startswith(str(Path.cwd())) else path
+    except ValueError:
+        return path

@@ -1,0 +1,128 @@
+"""The jobs in the Launchpad: what a person does at night, each with the few fields that it needs and nothing to script."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from assets.errors import DeclarationError
+from assets.feeds.model import Feed
+from assets.platform import Platform
+from orchestration.failures import guard
+
+
+class FeedConfig(dg.Config):
+    feed: str = Field(description="Id of the feed, like kr.seoul.bike_hourly")
+
+
+class AsOfConfig(FeedConfig):
+    as_of: str = Field(description="Day or moment, ISO 8601: the table as it was then (2024-10-24)")
+    into: str = Field(description="Local folder that gets the rebuilt table; the live table is not touched")
+
+
+class SetConfig(dg.Config):
+    name: str = Field(description="Name of the training set, like seoul_bike_demand")
+
+
+class ReasonConfig(SetConfig):
+    reason: str = Field(description="Why, for those who look at it in the morning")
+
+
+class VersionConfig(ReasonConfig):
+    version: str = Field(description="The version that `latest` shall name again, like 1.2.0")
+
+
+def _feed(platform: Platform, id_: str) -> Feed:
+    if id_ not in platform.feeds:
+        raise DeclarationError(f"there is no feed {id_}", where="run config", mend="madang feed list shows the ids")
+    return platform.feeds[id_]
+
+
+@dg.op(required_resource_keys={"platform"}, name="judge_again_from_archive")
+def _judge_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
+    from assets.tables.assets import build_feed_table, check_results, metadata_of, table_key_of
+
+    platform: Platform = context.resources.platform
+    with guard():
+        feed = _feed(platform, config.feed)
+        result = build_feed_table(platform, feed, force=True)
+        context.log.info(f"{feed.id}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined")
+        for check in check_results(feed, result.checks, set()):
+            context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
+        result.raise_if_blocked()
+        event = dg.AssetMaterialization if result.changed else dg.AssetObservation
+        context.log_event(event(asset_key=table_key_of(feed), metadata=metadata_of(platform, feed, result)))
+
+
+@dg.op(required_resource_keys={"platform"}, name="rebuild_as_of")
+def _rebuild_as_of(context: dg.OpExecutionContext, config: AsOfConfig) -> None:
+    from assets.tables.build import rebuild
+
+    platform: Platform = context.resources.platform
+    with guard(), platform.workdir("rebuild") as workdir:
+        moment = datetime.fromisoformat(config.as_of)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        feed = _feed(platform, config.feed)
+        rebuild(feed, as_of=moment, store=platform.store, ledger=platform.ledger, workdir=workdir, into=Path(config.into))
+        context.log.info(f"{feed.id} as of {moment.isoformat()} is in {config.into}")
+
+
+@dg.op(required_resource_keys={"platform"}, name="hold_release")
+def _hold(context: dg.OpExecutionContext, config: ReasonConfig) -> None:
+    from assets.training_sets.release import hold
+
+    with guard():
+        hold(context.resources.platform.store, config.name, config.reason)
+
+
+@dg.op(required_resource_keys={"platform"}, name="release_hold")
+def _release_hold(context: dg.OpExecutionContext, config: SetConfig) -> None:
+    from assets.training_sets.release import release_hold
+
+    with guard():
+        release_hold(context.resources.platform.store, config.name)
+
+
+@dg.op(required_resource_keys={"platform"}, name="roll_back_release")
+def _roll_back(context: dg.OpExecutionContext, config: VersionConfig) -> None:
+    from assets.training_sets.release import rollback
+
+    with guard():
+        rollback(context.resources.platform.store, config.name, config.version, config.reason)
+
+
+@dg.job(description="Judge the last archived fetch of a feed again, with today's contract. The agency is not asked.")
+def rerun_from_archive() -> None:
+    _judge_again()
+
+
+@dg.job(description="Judge a feed's archived rows again after its contract was mended, so that quarantined rows get their second chance.")
+def retry_quarantine() -> None:
+    _judge_again()
+
+
+@dg.job(description="Rebuild a feed's table as of any day from the archive alone, into a local folder.")
+def rebuild_table_as_of() -> None:
+    _rebuild_as_of()
+
+
+@dg.job(description="Hold a training set: no new release until the hold is released.")
+def hold_release() -> None:
+    _hold()
+
+
+@dg.job(description="Release the hold of a training set.")
+def release_hold() -> None:
+    _release_hold()
+
+
+@dg.job(description="Let `latest` name an earlier version of a training set again. Nothing is deleted.")
+def roll_back_release() -> None:
+    _roll_back()
+
+
+NIGHT_JOBS = [rerun_from_archive, retry_quarantine, rebuild_table_as_of, hold_release, release_hold, roll_back_release]

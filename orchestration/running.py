@@ -1,0 +1,94 @@
+"""Running Dagster from our own commands: its home, its instance, and jobs executed in this process.
+
+A run started here is a run like any other: `madang up` shows it, with its checks and its metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.errors import MadangError
+from orchestration.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from assets.feeds.model import Feed
+
+INSTANCE_FILE = ROOT / "deploy" / "dagster.yaml"
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's own state below Madang's home, with its configuration in place."""
+    home = settings.home / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    target = home / "dagster.yaml"
+    text = INSTANCE_FILE.read_text(encoding="utf-8")
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+    return home
+
+
+@contextmanager
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of this home: DAGSTER_HOME where it is set, else the home's own."""
+    import dagster as dg
+
+    folder = os.environ.get("DAGSTER_HOME") or str(dagster_home(settings))
+    with dg.DagsterInstance.from_config(folder) as opened:
+        yield opened
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of one run. `error`: the sentence of the first failure. `changed`: asset keys that were materialized."""
+
+    run_id: str
+    success: bool
+    error: str = ""
+    changed: frozenset[tuple[str, ...]] = frozenset()
+    metadata: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+
+
+def run_job(definitions: dg.Definitions, name: str, opened: dg.DagsterInstance, *, selection: Iterable[Any] | None = None) -> RunResult:
+    """Execute a job in this process and wait. Failures are returned, not raised."""
+    job = definitions.resolve_job_def(name)
+    result = job.execute_in_process(instance=opened, raise_on_error=False, asset_selection=list(selection) if selection else None)
+    metadata: dict[tuple[str, ...], dict[str, Any]] = {}
+    changed = set()
+    for event in result.all_events:
+        if event.is_asset_observation or event.event_type_value == "ASSET_MATERIALIZATION":
+            data: Any = event.event_specific_data
+            body = data.asset_observation if event.is_asset_observation else data.materialization
+            key = tuple(body.asset_key.path)
+            metadata[key] = {label: getattr(value, "value", value) for label, value in body.metadata.items()}
+            if not event.is_asset_observation:
+                changed.add(key)
+    return RunResult(result.run_id, result.success, _first_error(result), frozenset(changed), metadata)
+
+
+def _first_error(result: Any) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data is not None and failure.user_failure_data.description:
+                return str(failure.user_failure_data.description)
+            return str(failure.error.cause.message if failure.error.cause else failure.error.message).strip()
+    return "" if result.success else "the run failed; its log in the Dagster UI says why"
+
+
+def find_feed(feeds: dict[str, Feed], id_: str) -> Feed:
+    """The feed of that id, or an error that names the nearest."""
+    if id_ in feeds:
+        return feeds[id_]
+    import difflib
+
+    near = difflib.get_close_matches(id_, feeds, n=1)
+    raise MadangError(
+        f"there is no feed {id_}", mend=f"did you mean {near[0]}? madang feed list shows all" if near else "madang feed list shows all"
+    )
