@@ -169,7 +169,7 @@ def main() -> None:
     """Write `_sources.yml` from the feeds of this checkout."""
     from assets.feeds.load import load_feeds
 
-    feeds, _ = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"]).feeds
+    feeds = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"]).feeds
     SOURCES.write_text(sources_yaml(feeds.values()), encoding="utf-8")
     sys.stdout.write(f"{SOURCES}: {len(feeds)} sources\n")
 

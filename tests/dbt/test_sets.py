@@ -64,7 +64,7 @@ def test_the_outcome_s_traces_are_left_out_for_that_reason() -> None:
 def test_left_out_columns_are_columns_of_the_sources(name: str) -> None:
     from assets.feeds.load import load_feeds
 
-    feeds, _ = load_feeds([SETS.parent / "feeds"]).feeds
+    feeds = load_feeds([SETS.parent / "feeds"]).feeds
     spec = declared(name)
     held = {c.name for feed in spec.sources for c in feeds[feed].contract.columns}
     assert {c.name for c in spec.left_out} <= held

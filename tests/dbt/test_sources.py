@@ -109,7 +109,7 @@ def test_empty_table_has_every_column_in_its_type(tmp_path: Path) -> None:
 def feeds() -> dict[str, Feed]:
     from assets.feeds.load import load_feeds
 
-    loaded, _ = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"]).feeds
+    loaded: dict[str, Feed] = load_feeds([DBT_PROJECT.parent / "assets" / "feeds"]).feeds
     return loaded
 
 
