@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MadangError(Exception):
     """One clear sentence for the person who must act: what is wrong, where it is, and the mend.
@@ -20,6 +22,16 @@ class MadangError(Exception):
     def as_json(self) -> dict[str, str]:
         """The same three parts for `--json`."""
         return {"error": type(self).__name__, "what": self.what, "where": self.where, "mend": self.mend}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default rebuilds with positional arguments only, fails, and leaves a process pool waiting for ever.
+        return _rebuilt, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuilt(kind: type[MadangError], args: tuple[Any, ...], state: dict[str, Any]) -> MadangError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class DeclarationError(MadangError):

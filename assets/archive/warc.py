@@ -244,9 +244,11 @@ class WarcWriter:
         expected: str | None,
         masked: bool,
     ) -> str:
-        """Hash the file, then write it: the header before the block holds the digests of the block."""
+        """Hash the file, then write it: the header before the block holds the digests of the block. A small one is read once."""
+        small = body is None or body.stat().st_size <= CHUNK
+        held = list(file_chunks(body)) if small else None
         block, payload, length = hashlib.sha256(head), hashlib.sha256(), 0
-        for chunk in file_chunks(body):
+        for chunk in held if held is not None else file_chunks(body):
             block.update(chunk)
             payload.update(chunk)
             length += len(chunk)
@@ -259,7 +261,7 @@ class WarcWriter:
             ("WARC-Payload-Digest", digest_label(payload.digest())),
             ("WARC-Block-Digest", digest_label(block.digest())),
         ]
-        self._stream(kind, record_id, at, headers, len(head) + length, head, file_chunks(body))
+        self._stream(kind, record_id, at, headers, len(head) + length, head, held if held is not None else file_chunks(body))
         return payload.hexdigest()
 
     def _write(self, kind: str, record_id: str, at: datetime, headers: list[tuple[str, str]], block: bytes) -> None:

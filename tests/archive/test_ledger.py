@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from assets.archive.database import LedgerError
 from assets.archive.ledger import Ledger, quota_window, reindex
-from assets.errors import SettingsError
+from assets.errors import Blocked, FetchFailed, SettingsError
 from assets.protocols.kernel import Validators
 from assets.store import Store
 from tests.archive.making import FEED, START, archived, fetch_id, record
@@ -259,6 +259,16 @@ def test_an_unreachable_postgres_is_named_without_its_password() -> None:
     assert "hunter2" not in said
     assert caught.value.__cause__ is None
     assert caught.value.mend
+
+
+def test_an_error_crosses_processes() -> None:
+    """Else a pool's worker that fails leaves its parent waiting for ever."""
+    import pickle
+
+    for error in (LedgerError("a", where="b", mend="c"), FetchFailed("a", outcome="Gone", mend="c"), Blocked("a", checks=("x",))):
+        back = pickle.loads(pickle.dumps(error))
+        assert type(back) is type(error)
+        assert (str(back), vars(back)) == (str(error), vars(error))
 
 
 @pytest.mark.parametrize("url", ["", "mysql://a:hunter2@b/c", "sqlite://", "postgresql://a:hunter2@b:port/c", "hunter2"])

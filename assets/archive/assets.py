@@ -1,0 +1,100 @@
+"""The Dagster asset of the archive stage: `archive/<feed>`, one fetch a run. Thin: the work is `assets/protocols/fetching.py`.
+
+A fetch that finds nothing new yields no output, so nothing downstream runs; it leaves an observation (design.md decision 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import dagster as dg
+
+from assets.archive.fetches import FetchRecord
+from assets.feeds.model import Feed
+from assets.platform import Platform
+from assets.tables.build import is_current
+
+Guard = Callable[[], AbstractContextManager[None]]
+"""Turns a MadangError into the failure that Dagster shows; given by the orchestration, which knows failure classes."""
+
+
+def group_of(feed: Feed) -> str:
+    """Feeds are grouped by agency: the id without its last segment."""
+    return "_".join(feed.segments[:-1])
+
+
+def archive_key_of(feed: Feed) -> dg.AssetKey:
+    return dg.AssetKey(["archive", *feed.segments])
+
+
+def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
+    """The asset `archive/<feed>`: pull the feed, keep the bytes as received."""
+
+    @dg.asset(
+        key=archive_key_of(feed),
+        group_name=group_of(feed),
+        owners=list(feed.owners) or None,
+        kinds={"warc", "http"},
+        tags={"madang/protocol": feed.source.protocol, "madang/licence": feed.licence.id},
+        metadata={
+            "agency": feed.agency.name,
+            "title": feed.title,
+            "address": dg.MetadataValue.url(feed.source.address),
+            "licence": dg.MetadataValue.url(feed.licence.url),
+            "schedule": f"{feed.schedule.cron} {feed.schedule.timezone}",
+            "notes": feed.notes,
+        },
+        description=f"Bytes as received from {feed.agency.name}: {feed.title}",
+        output_required=False,
+        required_resource_keys={"platform"},
+        check_specs=[
+            dg.AssetCheckSpec("confirmed", asset=archive_key_of(feed), description="The agency answered, with news or without."),
+        ],
+    )
+    def archive(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        platform: Platform = context.resources.platform
+        with guard():
+            record = fetch_feed(platform, feed, context.log.info)
+        found = metadata_of(platform, feed, record)
+        yield dg.AssetCheckResult(asset_key=archive_key_of(feed), check_name="confirmed", passed=True, metadata=found)
+        if record.outcome == "NotModified" and is_current(feed, record, platform.store):
+            context.log_event(dg.AssetObservation(asset_key=archive_key_of(feed), metadata=found))
+            context.log.info(f"{feed.id}: nothing new since {found['unchanged since']}")
+            return
+        yield dg.MaterializeResult(asset_key=archive_key_of(feed), metadata=found)
+
+    return archive
+
+
+def fetch_feed(platform: Platform, feed: Feed, say: Callable[[str], Any] | None = None) -> FetchRecord:
+    """One fetch of a feed with everything that the platform gives it. Raises FetchFailed and other MadangErrors."""
+    from assets.protocols.fetching import FetchDeps, run_fetch
+
+    with platform.workdir("fetch") as workdir:
+        deps = FetchDeps(
+            store=platform.store,
+            ledger=platform.ledger,
+            transport=platform.transport,
+            secrets=platform.secrets,
+            workdir=workdir,
+            progress=None if say is None else lambda progress: say(str(progress)),
+        )
+        return run_fetch(feed, deps=deps)
+
+
+def metadata_of(platform: Platform, feed: Feed, record: FetchRecord) -> dict[str, Any]:
+    """What a person wants to know of a fetch, by the words of the design."""
+    source = platform.ledger.fetch(record.body_fetch_id) or record
+    return {
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "origin": record.origin,
+        "bytes read": record.bytes_read,
+        "responses": record.responses,
+        "last confirmed check": dg.MetadataValue.timestamp(record.finished_at),
+        "unchanged since": source.started_at.isoformat(timespec="seconds"),
+        "archive": f"{platform.store.url}/{record.warc_key}",
+        "fetch": record.fetch_id,
+    }
