@@ -6,13 +6,33 @@ the key's encoding are the kernel's and the transport's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
-from assets.protocols.kernel import Auth, Body, Cursor, Limits, Malformed, Outcome, Protocol, Request, SourceBase, Step, Validators
+from assets.protocols.gateway_envelope import Envelope, by_code, by_plain_text, envelope_of, is_success, items_of
+from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.kernel import (
+    Auth,
+    Body,
+    Cursor,
+    Empty,
+    Limits,
+    Malformed,
+    Ok,
+    Outcome,
+    PageInfo,
+    Protocol,
+    Request,
+    SourceBase,
+    Step,
+    Transient,
+    Validators,
+)
+from assets.tables.readers.magic import kind_of
 from quality.contract import Strict
 
 if TYPE_CHECKING:
@@ -93,10 +113,22 @@ class DataGoKr(Protocol[DataGoKrSource]):
     paged: ClassVar[bool] = True
 
     def plan(self, feed: Feed, source: DataGoKrSource, partition: str | None, now: datetime) -> Iterable[Step]:
-        return [Step()]
+        return [Step(params={"partition": partition} if partition else {})]
 
     def request(self, feed: Feed, source: DataGoKrSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        return Request(source.address, step=step.ordinal, page=cursor.page)
+        query: dict[str, str] = {}
+        for name, value in source.params.items():
+            text = "" if value is None else str(value).replace("{partition}", str(step.params.get("partition", "")))
+            if text:  # an empty parameter can bring error 04
+                query[name] = text
+        if source.format is not None:
+            query[source.format.param] = source.format.value
+        query[source.paging.page_param] = str(cursor.page)
+        query[source.paging.size_param] = str(source.paging.size)
+        safe = "[]" if source.literal_brackets else ""
+        pairs = "&".join(f"{quote(name, safe=safe)}={quote(value, safe='')}" for name, value in query.items())
+        url, headers = keyed(f"{source.address}?{pairs}", {}, source.auth)
+        return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
     def classify(
         self,
@@ -109,10 +141,49 @@ class DataGoKr(Protocol[DataGoKrSource]):
         length: int,
         complete: bool,
     ) -> Outcome:
-        return Malformed("not yet classified")
+        plain = by_plain_text(head, length)
+        if plain is not None:
+            return plain
+        envelope = envelope_of(head, tail, length, source.records.path, source.paging.total)
+        by = by_status(status, headers)
+        if envelope is not None and envelope.code is not None and not is_success(envelope.code, source.success_codes):
+            said = by_code(envelope.code, envelope.message, source.nodata)
+            # a code that only says "unknown" tells less than a status that refuses
+            return by if by is not None and isinstance(said, Malformed) else said
+        if by is not None:
+            return by
+        if length == 0:
+            return Malformed("an empty body with status 200: paging.size may be above the service's cap")
+        if not complete:
+            return Transient("the connection ended before the end of the page")
+        if kind_of(head) == "html":
+            return Malformed("an HTML page in place of the envelope")
+        if envelope is None:
+            return Malformed("no envelope of the gateway: neither JSON nor XML with a result code")
+        return self._page(source, request, envelope)
+
+    def _page(self, source: DataGoKrSource, request: Request, envelope: Envelope) -> Outcome:
+        if not envelope.ended:
+            return Transient("the page is cut off: its envelope does not end")
+        if envelope.code is None:
+            return Malformed("an envelope without a result code")
+        if envelope.total is None and not envelope.has_items:
+            return Malformed("a success without items and total")
+        if envelope.total == 0 and request.page == 1:
+            return Empty("totalCount 0")
+        return Ok(PageInfo(total=envelope.total, page_size=envelope.page_size, page_number=envelope.page_number))
 
     def parse(self, feed: Feed, source: DataGoKrSource, bodies: Sequence[Body]) -> RowStream:
-        raise NotImplementedError
+        from assets.tables.readers.json_reader import stream_of  # loads Arrow: not at definition load
+        from assets.tables.readers.open import order_of
+
+        order = order_of(feed)
+
+        def records() -> Iterator[Any]:
+            for body in bodies:
+                yield from items_of(body.path, source.records.path, source.records.item_key, order)
+
+        return stream_of(records(), order, "utf-8")
 
 
 PROTOCOL = DataGoKr()

@@ -6,13 +6,29 @@ is `tables/readers/`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.parse import quote
 
 from pydantic import Field
 
-from assets.protocols.kernel import Body, Cursor, Malformed, Outcome, Protocol, Request, SourceBase, Step, Validators
+from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.kernel import (
+    Body,
+    Cursor,
+    Malformed,
+    Ok,
+    Outcome,
+    Protocol,
+    Request,
+    SourceBase,
+    Step,
+    Transient,
+    Validators,
+)
+from assets.tables.readers.magic import kind_of, mismatch, wide
 from assets.tables.readers.spec import FileShape
 
 if TYPE_CHECKING:
@@ -43,10 +59,17 @@ class HttpFile(Protocol[HttpFileSource]):
     Source: ClassVar[type[SourceBase]] = HttpFileSource
 
     def plan(self, feed: Feed, source: HttpFileSource, partition: str | None, now: datetime) -> Iterable[Step]:
-        return [Step()]
+        return [Step(params={"partition": partition} if partition else {})]
 
     def request(self, feed: Feed, source: HttpFileSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        return Request(source.url, headers=source.headers)
+        url, headers = keyed(
+            source.url.replace("{partition}", quote(step.params.get("partition", ""), safe="")), source.headers, source.auth
+        )
+        if validators.etag:
+            headers["If-None-Match"] = validators.etag
+        elif validators.last_modified:
+            headers["If-Modified-Since"] = validators.last_modified
+        return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
     def classify(
         self,
@@ -59,10 +82,45 @@ class HttpFile(Protocol[HttpFileSource]):
         length: int,
         complete: bool,
     ) -> Outcome:
-        return Malformed("not yet classified")
+        by = by_status(status, headers)
+        if by is not None:
+            return by
+        if not complete:
+            return Transient("the connection ended before the end of the file")
+        if length == 0:
+            return Malformed("empty file")
+        container = source.container_of(source.url)
+        if container == "gzip" and source.container is None and kind_of(head) != "gzip":
+            container = "none"
+        wrong = mismatch(head, source.format, container)
+        if wrong:
+            return Malformed(wrong)
+        if container == "none" and (cut := _cut_off(source.format, head, tail, length)):
+            return Malformed(cut)
+        return Ok()
 
     def parse(self, feed: Feed, source: HttpFileSource, bodies: Sequence[Body]) -> RowStream:
-        raise NotImplementedError
+        from assets.tables.readers.open import open_feed_rows  # loads Arrow: not at definition load
+
+        return open_feed_rows(feed, source, [(b.path, source.url) for b in bodies])
+
+
+def _cut_off(file_format: str, head: bytes, tail: bytes, length: int) -> str | None:
+    """What the end of a body tells: a format with an end mark that is not there, or an error in place of a table."""
+    end = tail.rstrip(b"\x00\t\n\r ")
+    if file_format in ("json", "geojson") and not wide(head) and end[-1:] not in (b"}", b"]"):
+        return f"{file_format} that does not end"
+    if file_format == "xml" and not wide(head) and end[-1:] != b">":
+        return "xml that does not end"
+    if file_format == "parquet" and tail[-4:] != b"PAR1":
+        return "parquet that does not end"
+    if file_format in ("csv", "tsv") and length <= len(head) and kind_of(head) == "json":
+        try:
+            json.loads(head)
+        except (ValueError, RecursionError):  # a CSV line may start with a bracket
+            return None
+        return f"JSON in place of {file_format}"
+    return None
 
 
 PROTOCOL = HttpFile()

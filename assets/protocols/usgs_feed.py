@@ -6,17 +6,40 @@ with `aliases`. Reading GeoJSON is `tables/readers/`; the FDSN query service is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from assets.protocols.kernel import Body, Cursor, Malformed, Outcome, Protocol, Request, SourceBase, Step, Validators
+from assets.errors import UnreadableSource
+from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.kernel import (
+    HEAD_BYTES,
+    Body,
+    Cursor,
+    Empty,
+    Malformed,
+    Ok,
+    Outcome,
+    PageInfo,
+    Protocol,
+    Request,
+    SourceBase,
+    Step,
+    Transient,
+    Validators,
+)
+from assets.tables.readers.magic import mismatch
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
+
+_COUNT = re.compile(rb'"count"\s*:\s*(\d{1,9})\b')
 
 
 class UsgsFeedSource(SourceBase):
@@ -45,7 +68,12 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         return [Step()]
 
     def request(self, feed: Feed, source: UsgsFeedSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        return Request(source.address)
+        url, headers = keyed(source.address, {"Accept": "application/geo+json, application/json"}, source.auth)
+        if validators.etag:
+            headers["If-None-Match"] = validators.etag
+        elif validators.last_modified:
+            headers["If-Modified-Since"] = validators.last_modified
+        return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
     def classify(
         self,
@@ -58,10 +86,56 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         length: int,
         complete: bool,
     ) -> Outcome:
-        return Malformed("not yet classified")
+        by = by_status(status, headers)
+        if by is not None:
+            return by
+        if not complete:
+            return Transient("the connection ended before the end of the feed")
+        wrong = mismatch(head, "geojson")
+        if wrong:
+            return Malformed(wrong)
+        if b'"FeatureCollection"' not in head:
+            return Malformed("JSON that is no FeatureCollection")
+        if not tail.rstrip().endswith(b"}"):
+            return Malformed("GeoJSON that does not end")
+        total = _count(head)
+        if total == 0:
+            return Empty("no earthquake in the window")
+        return Ok(PageInfo(total=total))
 
     def parse(self, feed: Feed, source: UsgsFeedSource, bodies: Sequence[Body]) -> RowStream:
-        raise NotImplementedError
+        from assets.tables.readers.open import open_feed_rows, order_of  # loads Arrow: not at definition load
+        from assets.tables.readers.spec import FileShape
+
+        shape = FileShape(format="geojson", records_path="features")
+        stream = open_feed_rows(feed, shape, [(b.path, source.address) for b in bodies])
+        promised = 0
+        for body in bodies:
+            with body.path.open("rb") as file:
+                count = _count(file.read(HEAD_BYTES))
+            if count is None:
+                raise order_of(feed).refuse("the feed's metadata has no count", "look at the archived body: its layout has changed")
+            promised += count
+        stream.batches = _counted(stream.batches, stream, promised, feed)
+        return stream
+
+
+def _count(head: bytes) -> int | None:
+    """`metadata.count`, which stands before the features, however long the body is."""
+    start = head.find(b'"metadata"')
+    found = _COUNT.search(head, start, start + 4096) if start >= 0 else None
+    return int(found.group(1)) if found else None
+
+
+def _counted(batches: Iterator[pa.RecordBatch], stream: RowStream, promised: int, feed: Feed) -> Iterator[pa.RecordBatch]:
+    """The batches of `stream`; at their end the number of features must be what the feed says of itself."""
+    yield from batches
+    if stream.records_read != promised:
+        raise UnreadableSource(
+            f"the feed says it has {promised:,} features and carries {stream.records_read:,}",
+            where=feed.id,
+            mend="run the feed again; if it stays so, the agency's file is incomplete",
+        )
 
 
 PROTOCOL = UsgsFeed()

@@ -1,0 +1,60 @@
+"""What an HTTP status means where the body does not say more. Pure; shared by the protocols, which look at the body first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+from assets.protocols.kernel import Auth, AuthFailed, BadRequest, Gone, Malformed, NotModified, Outcome, RateLimited, Transient
+
+LONGEST_WAIT_S = 24 * 3600.0
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header; a date in it counts from the response's own Date. None where it says nothing usable."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:9]), LONGEST_WAIT_S)
+    try:
+        until, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
+        return min(max(0.0, (until - now).total_seconds()), LONGEST_WAIT_S)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def by_status(status: int, headers: Mapping[str, str]) -> Outcome | None:
+    """The outcome of every status but success; None for 200 to 299, where the body decides."""
+    if 200 <= status < 300:
+        return None
+    if status == 304:
+        return NotModified()
+    if status in (401, 403, 407, 511):
+        return AuthFailed(f"HTTP {status}")
+    if status in (404, 410, 451):
+        return Gone(f"HTTP {status}")
+    if status == 429:
+        return RateLimited(retry_after(headers), "HTTP 429")
+    if status in (408, 416, 421, 425) or 500 <= status < 600:
+        return Transient(f"HTTP {status}", retry_after(headers))
+    if 300 <= status < 400:
+        return BadRequest(f"HTTP {status}: a redirect that was not followed")
+    if 400 <= status < 500:
+        return BadRequest(f"HTTP {status}")
+    return Malformed(f"HTTP {status}")
+
+
+def keyed(url: str, headers: Mapping[str, str], auth: Auth) -> tuple[str, dict[str, str]]:
+    """The address and headers with the secret's placeholder in its place (a path key stands at `{key}` in the address)."""
+    out = dict(headers)
+    if auth.kind == "none" or auth.secret is None:
+        return url, out
+    secret = f"{{secret:{auth.secret}}}"
+    if auth.kind == "header_key":
+        out[auth.name or "Authorization"] = secret
+    elif auth.kind == "path_key":
+        url = url.replace("{key}", secret)
+    else:
+        before, mark, fragment = url.partition("#")
+        url = f"{before}{'&' if '?' in before else '?'}{quote(auth.name or 'key', safe='')}={secret}{mark}{fragment}"
+    return url, out

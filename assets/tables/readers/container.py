@@ -1,0 +1,151 @@
+"""ZIP and gzip: members found, named and unpacked within limits; nothing here knows what the members hold.
+
+Sizes and ratios are counted while inflating: what a header says is never believed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import re
+import stat
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from assets.errors import UnreadableSource
+from assets.tables.readers.spec import Unpacking
+
+_PIECE = 1024 * 1024
+_FREE = 1024 * 1024
+"""Bytes that a member may unpack to whatever its ratio: short texts compress well."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_UTF8_FLAG, _ENCRYPTED = 0x800, 0x1
+_MEND = "check that the agency sent the whole file"
+
+
+def member_name(info: zipfile.ZipInfo) -> str:
+    """A member's name, NFC: UTF-8 where bit 11 says so, else strict UTF-8, else CP949, else CP437 (protocols.md 1.6)."""
+    if info.flag_bits & _UTF8_FLAG:
+        return unicodedata.normalize("NFC", info.orig_filename)
+    raw = info.orig_filename.encode("cp437", "surrogateescape")
+    for encoding in ("utf-8", "cp949", "cp437"):
+        try:
+            return unicodedata.normalize("NFC", raw.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+    return info.orig_filename
+
+
+def members(path: Path, limits: Unpacking, where: str = "") -> dict[str, zipfile.ZipInfo]:
+    """Files of a ZIP by name, in the order of their names. Raises UnreadableSource on names that lead outside, and on bombs."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    with _opened(path, where) as archive:
+        infos = archive.infolist()
+        if len(infos) > limits.max_members:
+            raise _refuse(f"a ZIP of {len(infos):,} members", where, "raise source.unpacking.max_members if that is right")
+        for info in infos:
+            name = member_name(info)
+            parts = re.split(r"[/\\]", name)
+            if ".." in parts or name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name) or "\0" in name:
+                raise _refuse(f"the ZIP has a member whose name leads outside it ('{name[:100]}')", where, "refuse the file")
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise _refuse(f"the ZIP has a symbolic link ('{name[:100]}')", where, "refuse the file")
+            if info.is_dir() or name.endswith("/"):
+                continue
+            if name in found:
+                raise _refuse(f"the ZIP has two members of one name ('{name[:100]}')", where, "ask the agency which one counts")
+            found[name] = info
+    return dict(sorted(found.items()))
+
+
+def chosen(path: Path, pattern: str, limits: Unpacking, where: str = "") -> list[tuple[str, zipfile.ZipInfo]]:
+    """The members that a glob matches, by their whole name or by their last part. Raises UnreadableSource on none."""
+    found = members(path, limits, where)
+    pattern = unicodedata.normalize("NFC", pattern)
+    hits = [
+        (name, info)
+        for name, info in found.items()
+        if not name.startswith("__MACOSX/")
+        and (fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.rpartition("/")[2], pattern))
+    ]
+    if not hits:
+        names = ", ".join(f"'{n[:100]}'" for n in list(found)[:20]) or "none"
+        raise _refuse(f"no member of the ZIP matches '{pattern}'; it has {names}", where, "correct source.member")
+    return hits
+
+
+def unpack_zip(path: Path, pattern: str, limits: Unpacking, into: Path, where: str = "") -> list[tuple[str, Path]]:
+    """Unpacks the chosen members under numbered names. Returns (name in the archive, file)."""
+    out = []
+    for i, (name, info) in enumerate(chosen(path, pattern, limits, where)):
+        target = into / f"member-{i:05d}"
+        with target.open("wb") as file:
+            for piece in _inflated(path, info, name, limits, where):
+                file.write(piece)
+        out.append((name, target))
+    return out
+
+
+def check_zip(path: Path, limits: Unpacking, where: str = "") -> list[str]:
+    """Inflates every member to nowhere within the limits: an XLSX is a ZIP too. Returns the names."""
+    found = members(path, limits, where)
+    for name, info in found.items():
+        for _ in _inflated(path, info, name, limits, where):
+            pass
+    return list(found)
+
+
+def _opened(path: Path, where: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
+        raise _refuse("no readable ZIP archive: damaged or cut off", where, _MEND) from None
+
+
+def _inflated(path: Path, info: zipfile.ZipInfo, name: str, limits: Unpacking, where: str) -> Iterator[bytes]:
+    if info.flag_bits & _ENCRYPTED:
+        raise _refuse(f"member '{name[:100]}' is encrypted", where, "ask the agency for a file without a password")
+    if info.compress_type not in _METHODS:
+        raise _refuse(f"member '{name[:100]}' is compressed by method {info.compress_type}", where, "ask for plain deflate")
+    try:
+        with _opened(path, where) as archive, archive.open(info) as member:
+            yield from _limited(member, info.compress_size, limits, f"member '{name[:100]}'", where)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError):
+        raise _refuse(f"member '{name[:100]}' is damaged (its checksum or its end is wrong)", where, _MEND) from None
+
+
+def _limited(source: IO[bytes], packed: int, limits: Unpacking, what: str, where: str) -> Iterator[bytes]:
+    done = 0
+    most = max(_FREE, packed * limits.max_ratio)
+    while piece := source.read(_PIECE):
+        done += len(piece)
+        if done > limits.max_member_bytes:
+            raise _refuse(
+                f"{what} unpacks to more than {limits.max_member_bytes:,} bytes", where, "raise source.unpacking.max_member_bytes"
+            )
+        if done > most:
+            raise _refuse(
+                f"{what} unpacks to more than {limits.max_ratio:g} times its size", where, "raise source.unpacking.max_ratio"
+            )
+        yield piece
+
+
+def unpack_gzip(path: Path, limits: Unpacking, target: Path, where: str = "") -> Path:
+    """Unpacks a gzip file, of several members too."""
+    try:
+        with gzip.open(path) as source, target.open("wb") as file:
+            for piece in _limited(source, path.stat().st_size, limits, "the gzip file", where):
+                file.write(piece)
+    except EOFError:
+        raise _refuse("the gzip file is truncated: it ends before its end mark", where, _MEND) from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise _refuse("the gzip file is damaged (its checksum or a block is wrong)", where, _MEND) from None
+    return target
+
+
+def _refuse(what: str, where: str, mend: str) -> UnreadableSource:
+    return UnreadableSource(what, where=where, mend=mend)
