@@ -46,7 +46,10 @@ class Previous:
 
     def frame(self) -> pl.DataFrame:
         """All records, every column, `_path` saying which shard each is in."""
-        frames = [pl.read_parquet(path, hive_partitioning=False).with_columns(pl.lit(name).alias("_path")) for name, path in self.files.items()]
+        frames = [
+            pl.read_parquet(path, hive_partitioning=False).with_columns(pl.lit(name).alias("_path"))
+            for name, path in self.files.items()
+        ]
         return pl.concat(frames)
 
 
@@ -82,7 +85,9 @@ def assemble(spec: TrainingSet, frame: pl.DataFrame, previous: Previous | None, 
     schema = arrow_schema(spec, frame)
     if previous is None:
         shards = _write(spec, frame, schema, {s: [] for s in SPLITS}, out)
-        return Assembled(frame, schema, shards, Difference(added=frame.height), frame.select("_record_id", pl.lit("added").alias("change")))
+        return Assembled(
+            frame, schema, shards, Difference(added=frame.height), frame.select("_record_id", pl.lit("added").alias("change"))
+        )
     columns = compare_columns(previous.columns, column_definitions(spec, schema))
     shared = [n for n in previous.columns if n in schema.names and n not in columns["columns_changed"]]
     before = previous.frame()
@@ -99,7 +104,9 @@ def assemble(spec: TrainingSet, frame: pl.DataFrame, previous: Previous | None, 
             old = before.filter(pl.col("_path") == name)
             split = str(old["_split"][0])
             if old["_record_id"].is_in(touched).any():
-                rows = old.select("_record_id").join(frame.filter(pl.col("_split") == split), on="_record_id", maintain_order="left")
+                rows = old.select("_record_id").join(
+                    frame.filter(pl.col("_split") == split), on="_record_id", maintain_order="left"
+                )
                 if rows.height:
                     kept[split].append((name, rows))
             else:

@@ -37,7 +37,9 @@ def load_sets(folders: Iterable[Path] = (OWN_SETS,)) -> dict[str, TrainingSet]:
             spec = load_set(file)
             if spec.name in found:
                 raise DeclarationError(
-                    f"training set '{spec.name}' is declared in {found[spec.name][0]} too", where=str(file), mend="rename one of them"
+                    f"training set '{spec.name}' is declared in {found[spec.name][0]} too",
+                    where=str(file),
+                    mend="rename one of them",
                 )
             found[spec.name] = (file, spec)
     return {name: spec for name, (_, spec) in sorted(found.items())}
@@ -63,7 +65,11 @@ def check(path: Path, feeds: Collection[str] | None = None) -> list[Problem]:
 
 def set_json_schema() -> dict[str, Any]:
     """JSON Schema of set.yaml, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Madang training set", **TrainingSet.model_json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Madang training set",
+        **TrainingSet.model_json_schema(),
+    }
 
 
 def _problems(document: Document, spec: TrainingSet) -> Iterable[Problem]:
@@ -86,4 +92,6 @@ def _problems(document: Document, spec: TrainingSet) -> Iterable[Problem]:
             sound = False
             yield Problem(file, document.line(("split", field)), f"split.{field}", "cannot be read as a time or duration", mend)
     if sound and moment(rule.validation_from) >= moment(rule.test_from):
-        yield Problem(file, document.line(("split", "test_from")), "split.test_from", "is not after validation_from", "put test last")
+        yield Problem(
+            file, document.line(("split", "test_from")), "split.test_from", "is not after validation_from", "put test last"
+        )

@@ -166,7 +166,9 @@ def _label(spec: TrainingSet, frame: pl.DataFrame) -> pl.DataFrame:
         numbered = pl.col(name).cast(pl.Int64)
         numbered = pl.when(numbered.is_between(0, len(classes) - 1)).then(numbered)
     else:
-        numbered = pl.col(name).cast(pl.String).replace_strict(classes, list(range(len(classes))), default=None, return_dtype=pl.Int64)
+        numbered = (
+            pl.col(name).cast(pl.String).replace_strict(classes, list(range(len(classes))), default=None, return_dtype=pl.Int64)
+        )
     frame = frame.with_columns(numbered.alias(name))
     strange = frame[name].null_count()
     if strange:
