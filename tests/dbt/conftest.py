@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import duckdb
 import pytest
 
-from assets.tables.sql import literal
-from tests.dbt.project import PROVENANCE, TABLES, Build, run_dbt
+from tests.dbt.project import FILES, Build, make_tables, run_dbt
 
 
 @pytest.fixture(scope="session")
 def live_tables(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Relation → its live file. The folder's name holds what paths hold in the field: Korean, blanks, quotes, braces."""
     folder = tmp_path_factory.mktemp("tables") / "기관 {표} it's"
-    folder.mkdir()
-    live = {}
-    with duckdb.connect() as connection:
-        for relation, (file, query) in TABLES.items():
-            out = str(folder / f"{relation}.parquet")
-            filled = query.replace("{file}", literal(str(shared_data / file))).replace("{provenance}", PROVENANCE)
-            connection.execute(f"COPY ({filled}) TO {literal(out)} (FORMAT parquet)")
-            live[relation] = [out]
-    return live
+    return make_tables({feed: shared_data / name for feed, name in FILES.items()}, folder)
 
 
 @pytest.fixture(scope="session")

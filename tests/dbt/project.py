@@ -1,4 +1,4 @@
-"""Running dbt from tests: one command in this process, and the SQL that types the agencies' files as the contracts promise."""
+"""Running dbt from tests: one command in this process, and tables made of files as Madang makes them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +14,35 @@ import duckdb
 
 from assets.tables.dbt_sources import DBT_PROJECT, prepare_landing, tables_vars
 
+FEEDS = DBT_PROJECT.parent / "assets" / "feeds"
 MODELS = ("seoul_bike_demand", "earthquake_felt", "birdstrike_damage")
 
-PROVENANCE = """'20261101T000000Z-00000001' AS _source_id, row_number() OVER () AS _source_row,
-    TIMESTAMP '2026-11-01 00:00:00' AS _fetched_at, md5('') AS _row_hash"""
-
-# The columns and types that the feeds' contracts promise, read from the agencies' files by DuckDB.
-TABLES = {
-    "kr_seoul__bike_hourly": (
-        "seoul-bike-hourly.csv",
-        """SELECT strptime("Date", '%d/%m/%Y')::DATE AS date, "Rented Bike Count"::BIGINT AS rented_bike_count,
-            "Hour"::BIGINT AS hour, "Temperature"::DOUBLE AS temperature, "Humidity"::BIGINT AS humidity,
-            "Wind speed"::DOUBLE AS wind_speed, "Visibility"::BIGINT AS visibility,
-            "Dew point temperature"::DOUBLE AS dew_point_temperature, "Solar Radiation"::DOUBLE AS solar_radiation,
-            "Rainfall"::DOUBLE AS rainfall, "Snowfall"::DOUBLE AS snowfall, "Seasons" AS seasons, "Holiday" AS holiday,
-            "Functioning Day" = 'Yes' AS functioning_day, {provenance}
-        FROM read_csv({file}, header = true, all_varchar = true)""",
-    ),
-    "us_faa__bird_strikes": (
-        "faa-birdstrikes.csv",
-        """SELECT "Airport Name" AS airport_name, "Aircraft Make Model" AS aircraft_make_model,
-            "Effect Amount of damage" AS effect_amount_of_damage, "Flight Date"::DATE AS flight_date,
-            "Aircraft Airline Operator" AS aircraft_airline_operator, "Origin State" AS origin_state,
-            "Phase of flight" AS phase_of_flight, "Wildlife Size" AS wildlife_size, "Wildlife Species" AS wildlife_species,
-            "Time of day" AS time_of_day, "Speed IAS in knots"::BIGINT AS speed_ias_in_knots, {provenance}
-        FROM read_csv({file}, header = true, all_varchar = true)""",
-    ),
-    "us_faa__airports": (
-        "faa-airports.csv",
-        """SELECT iata, name, city, state, country, latitude::DOUBLE AS latitude, longitude::DOUBLE AS longitude, {provenance}
-        FROM read_csv({file}, header = true, all_varchar = true)""",
-    ),
-    "us_usgs__earthquakes_week": (
-        "usgs-earthquakes-week.geojson",
-        """SELECT f.id, epoch_ms(f.properties."time") AS "time", epoch_ms(f.properties.updated) AS updated,
-            f.properties."type" AS "type", f.properties.status AS status,
-            f.properties.mag::DOUBLE AS mag, f.properties.magType AS mag_type,
-            f.geometry.coordinates[3]::DOUBLE AS depth, f.geometry.coordinates[2]::DOUBLE AS latitude,
-            f.geometry.coordinates[1]::DOUBLE AS longitude, f.properties.nst::BIGINT AS nst, f.properties.gap::DOUBLE AS gap,
-            f.properties.dmin::DOUBLE AS dmin, f.properties.rms::DOUBLE AS rms, f.properties.net AS net,
-            f.properties.place AS place, f.properties.felt::BIGINT AS felt, {provenance}
-        FROM (SELECT unnest(features) AS f FROM read_json({file}, maximum_object_size = 20000000))""",
-    ),
+FILES = {
+    "kr.seoul.bike_hourly": "seoul-bike-hourly.csv",
+    "us.faa.bird_strikes": "faa-birdstrikes.csv",
+    "us.faa.airports": "faa-airports.csv",
+    "us.usgs.earthquakes_week": "usgs-earthquakes-week.geojson",
 }
+"""The agencies' files of the feeds that the sets draw on."""
+
+
+def make_tables(files: Mapping[str, Path], folder: Path) -> dict[str, list[str]]:
+    """Each feed's file read by its protocol, staged and judged by its contract. Relation → the accepted rows' file."""
+    from assets.feeds.load import load_feed
+    from assets.protocols.kernel import Body
+    from assets.tables.judging import judge
+    from assets.tables.staging import stage
+
+    live = {}
+    for feed_id, file in files.items():
+        feed = load_feed(FEEDS / feed_id)
+        body = Body(path=file, headers={}, url=feed.source.address)
+        work = folder / feed.relation
+        staged = stage(feed, feed.protocol.parse(feed, feed.source, [body]), work / "staged.parquet")
+        judged = judge(feed, staged, work, source_id="20261101T000000Z-00000001", fetched_at=datetime(2026, 11, 1, tzinfo=UTC))
+        assert not judged.blocked, [check.name for check in judged.blocked]
+        live[feed.relation] = [str(judged.accepted)]
+    return live
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from assets.errors import MadangError
 from assets.feeds.model import Feed
 from assets.tables.dbt_sources import DBT_PROJECT, SOURCES, empty_table, sources_yaml, tables_vars
 from assets.tables.sql import literal, table_columns
-from tests.dbt.project import MODELS, run_dbt
+from tests.dbt.project import FEEDS, FILES, MODELS, make_tables, run_dbt
 
 
 def expression(path: Path) -> str:
@@ -132,3 +132,15 @@ def test_a_table_that_was_not_given_is_named(tmp_path: Path, live_tables: dict[s
     answer = run_dbt(["run", "--select", "stg_us_faa__airports"], home=tmp_path, live=some)
     assert not answer.success
     assert "us_faa__airports was not given in the variable madang_tables" in answer.error
+
+
+@pytest.mark.dagster
+def test_the_bundled_samples_build_and_pass(tmp_path: Path) -> None:
+    """What `make demo` runs on, without any file of an agency."""
+    samples = {feed: next((FEEDS / feed).glob("sample.*")) for feed in FILES}
+    answer = run_dbt(
+        ["build"], home=tmp_path / "dbt", live=make_tables(samples, tmp_path / "tables"), models_dir=tmp_path / "models"
+    )
+    assert answer.success, answer.error
+    for model in MODELS:
+        assert answer.sql(f"SELECT count(*) > 100 FROM {model}") == [(True,)], model
