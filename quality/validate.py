@@ -260,7 +260,7 @@ class _Run:
             raised = _raised(result)
             if raised:
                 message = _without_values(raised, self._known(spec))
-                result.exception_info = {"raised_exception": True, "exception_message": message, "exception_traceback": None}
+                result.exception_info = {"raised_exception": True, "exception_message": message, "exception_traceback": ""}
             result.result = kept
             result.expectation_config.kwargs.pop("batch_id", None)
         from great_expectations.core import ExpectationSuiteValidationResult
