@@ -6,22 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
 from assets.tables.dbt_sources import DBT_PROJECT
+from assets.training_sets.load import check, load_set
 from assets.training_sets.model import TrainingSet
 from assets.training_sets.prepare import PROVENANCE, prepare, published
 from assets.training_sets.split import SPLITS, split_records
+from quality.leakage import gate, single_feature_scores
 from tests.dbt.project import MODELS, Build
 
 SETS = DBT_PROJECT.parent / "assets" / "training_sets"
 
 
 def declared(name: str) -> TrainingSet:
-    return TrainingSet.model_validate(YAML(typ="safe").load((SETS / name / "set.yaml").read_text(encoding="utf-8")))
+    return load_set(SETS / name)
 
 
 def model_columns(name: str) -> dict[str, dict[str, Any]]:
@@ -34,6 +37,7 @@ def model_columns(name: str) -> dict[str, dict[str, Any]]:
 def test_set_publishes_the_columns_of_its_model(name: str) -> None:
     spec, columns = declared(name), model_columns(name)
     assert spec.name == spec.model == name
+    assert check(SETS / name) == []
     assert set(published(spec)) == set(columns) - set(PROVENANCE)
     for feature in spec.features:
         assert feature.title_ko and feature.title_en and feature.description
@@ -102,3 +106,30 @@ def test_landed_rows_become_records_in_three_splits(built: Build, name: str) -> 
             assert of_part[spec.label.column].n_unique() == len(spec.label.classes), part
     if spec.group:
         assert rows.group_by(spec.group).agg(pl.col("_split").n_unique().alias("n"))["n"].max() == 1
+
+
+@pytest.mark.dagster
+@pytest.mark.parametrize("name", MODELS)
+def test_no_single_feature_tells_the_label(built: Build, name: str) -> None:
+    """Without anything accepted: the sets pass the leakage gate on their own."""
+    spec = declared(name)
+    assert not spec.leakage.accepted
+    table = pq.read_table(built.models_dir / name / "part-00000.parquet")
+    scores = single_feature_scores(table, spec.label.column, spec.label.kind, [f.name for f in spec.features])
+    assert gate(scores, spec.leakage.max_single_feature).passed, scores[0]
+    assert scores[0].score > {"number": 0.3, "binary": 0.65}[spec.label.kind], "a set whose features tell nothing is of no use"
+
+
+@pytest.mark.dagster
+def test_the_gate_would_have_caught_what_the_reports_leave_behind(live_tables: dict[str, list[str]]) -> None:
+    with duckdb.connect() as connection:
+        table = connection.execute(
+            "SELECT *, coalesce(felt, 0) > 0 AS was_felt FROM read_parquet(?) WHERE type = 'earthquake'",
+            live_tables["us_usgs__earthquakes_week"],
+        ).to_arrow_table()
+    spec = declared("earthquake_felt")
+    scores = {s.name: s.score for s in single_feature_scores(table, "was_felt", "binary", [c.name for c in spec.left_out])}
+    limit = spec.leakage.max_single_feature
+    assert {name for name, score in scores.items() if score >= limit} == {"felt", "cdi", "types"}
+    # The gate alone would have let this one through: leaving out by thought, not by threshold, is what the list is for.
+    assert 0.8 < scores["sig"] < limit
