@@ -4,8 +4,6 @@ Only dbt opens the warehouse, one process at a time (pool `warehouse`). A traini
 materialization recorded, only after dbt has ended well: what a test refused is neither.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +18,7 @@ from assets.feeds.model import Feed
 from assets.models import publish_model
 from assets.platform import Platform
 from assets.tables.dbt_sources import DBT_PROJECT, empty_table, prepare_landing, tables_vars
-from assets.tables.index import read_index
+from assets.tables.index import live_paths, read_index
 from orchestration.failures import guard
 
 TRAINING = "training"
@@ -51,7 +49,9 @@ class Translator(DagsterDbtTranslator):
 def manifest_path() -> Path:
     """dbt's manifest, parsed anew when a file of the project is newer. Needs no network and no database."""
     manifest = DBT_PROJECT / "target" / "manifest.json"
-    sources = [path for folder in ("models", "seeds", "macros", "tests") for path in (DBT_PROJECT / folder).rglob("*") if path.is_file()]
+    sources = [
+        path for folder in ("models", "seeds", "macros", "tests") for path in (DBT_PROJECT / folder).rglob("*") if path.is_file()
+    ]
     newest = max(path.stat().st_mtime for path in [*sources, DBT_PROJECT / "dbt_project.yml"])
     if not manifest.exists() or manifest.stat().st_mtime < newest:
         _parse()
@@ -62,7 +62,17 @@ def _parse() -> None:
     import subprocess
     import sys
 
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "parse", "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+    command = [
+        sys.executable,
+        "-m",
+        "dbt.cli.main",
+        "--quiet",
+        "parse",
+        "--project-dir",
+        str(DBT_PROJECT),
+        "--profiles-dir",
+        str(DBT_PROJECT),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dbt_environment())
     if done.returncode:
         raise MadangError("dbt cannot parse the project", where=str(DBT_PROJECT), mend=(done.stdout + done.stderr)[-1500:])
@@ -145,10 +155,10 @@ def live_tables(platform: Platform, feeds: Sequence[Feed], workdir: Path) -> tup
     sources: dict[str, dict[str, str]] = {}
     for feed in feeds:
         index = read_index(platform.store, feed.id)
-        if index is None or not index.live_files():
+        if index is None or not index.rows:
             live[feed.relation] = [str(empty_table(feed, workdir / "empty" / f"{feed.relation}.parquet"))]
             continue
-        live[feed.relation] = [str(platform.store.local_path(file.key, platform.cache)) for file in index.live_files()]
+        live[feed.relation] = [str(path) for path in live_paths(platform.store, index, platform.cache)]
         sources[feed.relation] = {"fetch_id": index.fetch_id, "origin": index.origin}
     return live, sources
 

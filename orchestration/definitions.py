@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
+from assets.training_sets.assets import set_asset
 
 from assets.archive.assets import archive_asset, archive_key_of, group_of
 from assets.feeds.load import load_feeds
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.assets import table_asset, table_key_of
-from assets.training_sets.assets import set_asset, set_key_of
 from assets.training_sets.load import load_sets
 from assets.training_sets.model import TrainingSet
 from orchestration import jobs
@@ -85,7 +85,11 @@ def feed_schedule(feed: Feed, job: dg.UnresolvedAssetJobDefinition) -> dg.Schedu
 
 
 def open_platform(
-    settings: Settings, feeds: Mapping[str, Feed] | None = None, sets: Mapping[str, TrainingSet] | None = None, *, allow_synthetic: bool = False
+    settings: Settings,
+    feeds: Mapping[str, Feed] | None = None,
+    sets: Mapping[str, TrainingSet] | None = None,
+    *,
+    allow_synthetic: bool = False,
 ) -> Platform:
     """The platform that the settings name, with its bucket made and its folders there."""
     from assets.store import Store, bootstrap

@@ -1,7 +1,5 @@
 """Freshness as the design means it: when the agency was last asked with success, not when something last changed."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 

@@ -1,7 +1,5 @@
 """The jobs in the Launchpad: what a person does at night, each with the few fields that it needs and nothing to script."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +47,9 @@ def _judge_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
     with guard():
         feed = _feed(platform, config.feed)
         result = build_feed_table(platform, feed, force=True)
-        context.log.info(f"{feed.id}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined")
+        context.log.info(
+            f"{feed.id}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined"
+        )
         for check in check_results(feed, result.checks, set()):
             context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
         result.raise_if_blocked()
@@ -100,7 +100,7 @@ def rerun_from_archive() -> None:
     _judge_again()
 
 
-@dg.job(description="Judge a feed's archived rows again after its contract was mended, so that quarantined rows get their second chance.")
+@dg.job(description="Judge a feed's archived rows again after its contract was mended: the quarantine's second chance.")
 def retry_quarantine() -> None:
     _judge_again()
 

@@ -55,7 +55,9 @@ class RunResult:
     metadata: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
 
 
-def run_job(definitions: dg.Definitions, name: str, opened: dg.DagsterInstance, *, selection: Iterable[Any] | None = None) -> RunResult:
+def run_job(
+    definitions: dg.Definitions, name: str, opened: dg.DagsterInstance, *, selection: Iterable[Any] | None = None
+) -> RunResult:
     """Execute a job in this process and wait. Failures are returned, not raised."""
     job = definitions.resolve_job_def(name)
     result = job.execute_in_process(instance=opened, raise_on_error=False, asset_selection=list(selection) if selection else None)
@@ -90,5 +92,6 @@ def find_feed(feeds: dict[str, Feed], id_: str) -> Feed:
 
     near = difflib.get_close_matches(id_, feeds, n=1)
     raise MadangError(
-        f"there is no feed {id_}", mend=f"did you mean {near[0]}? madang feed list shows all" if near else "madang feed list shows all"
+        f"there is no feed {id_}",
+        mend=f"did you mean {near[0]}? madang feed list shows all" if near else "madang feed list shows all",
     )

@@ -3,8 +3,6 @@
 A fetch that finds nothing new yields no output, so nothing downstream runs; it leaves an observation (design.md decision 6).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any

@@ -44,7 +44,7 @@ def demo(
 
 
 def demo_settings(home: Path | None, data: Path | None) -> Settings:
-    """The settings of a demo home, marked as one. A home that holds agency rows is refused."""
+    """The settings of a demo home, marked as one; real files get a home of their own, beside the bundled rows'."""
     if data is not None and not data.is_dir():
         raise MadangError("there is no such folder", where=str(data), mend="give the folder with the agencies' real files")
     env = dict(os.environ) if home is None else {**os.environ, "MADANG_HOME": str(home)}
@@ -52,7 +52,9 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
     mark = settings.home / "demo.json"
     if not mark.exists():
         if (settings.home / "ledger.sqlite").exists():
-            raise MadangError("this home was not made by the demo", where=str(settings.home), mend="madang demo --home another-folder")
+            raise MadangError(
+                "this home was not made by the demo", where=str(settings.home), mend="madang demo --home another-folder"
+            )
         settings.home.mkdir(parents=True, exist_ok=True)
     mark.write_text(json.dumps({"data": str(data.absolute()) if data else None}) + "\n", encoding="utf-8")
     os.environ["MADANG_HOME"] = str(settings.home)

@@ -69,13 +69,15 @@ def preview(id_: Id, rows: Annotated[int, typer.Option(min=1, max=1000, help="Ro
     """Fetch once and show rows, outcome and what would be quarantined. Nothing is kept."""
     from assets.archive.assets import fetch_feed
     from assets.store import Store
-    from assets.tables.build import judge_only
+    from assets.tables.preview import judge_only
     from orchestration.definitions import open_platform
     from orchestration.running import find_feed
 
     settings = Settings.from_environment()
     with tempfile.TemporaryDirectory(prefix="madang-preview-") as folder:
-        kept = replace(settings, home=Path(folder), store_url=f"file://{folder}/store", ledger_url=f"sqlite:///{folder}/ledger.sqlite")
+        kept = replace(
+            settings, home=Path(folder), store_url=f"file://{folder}/store", ledger_url=f"sqlite:///{folder}/ledger.sqlite"
+        )
         platform = open_platform(kept, sets={})
         feed = find_feed(dict(platform.feeds), id_)
         with progress() as bar:
@@ -182,4 +184,6 @@ def status(json_: Json = False) -> None:
     if json_:
         print_json(lines)
     else:
-        print_table(["feed", "last outcome", "checked", "unchanged since", "rows", "quarantined", "origin"], ([*x.values()] for x in lines))
+        print_table(
+            ["feed", "last outcome", "checked", "unchanged since", "rows", "quarantined", "origin"], ([*x.values()] for x in lines)
+        )

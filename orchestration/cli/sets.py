@@ -33,7 +33,16 @@ def list_(json_: Json = False) -> None:
         entry: dict[str, Any] = next((v for v in index.get("versions", []) if v["version"] == latest), {})
         rows = entry.get("rows")
         total = sum(rows.values()) if isinstance(rows, dict) else rows
-        lines.append({"name": spec.name, "title": spec.title_en, "task": spec.task, "latest": latest, "rows": total, "split": spec.split.kind})
+        lines.append(
+            {
+                "name": spec.name,
+                "title": spec.title_en,
+                "task": spec.task,
+                "latest": latest,
+                "rows": total,
+                "split": spec.split.kind,
+            }
+        )
     if json_:
         print_json(lines)
     else:
@@ -43,7 +52,9 @@ def list_(json_: Json = False) -> None:
 @app.command()
 def build(
     name: Name,
-    allow_synthetic: Annotated[bool, typer.Option("--allow-synthetic", help="Let a synthetic release go to a store that is not local.")] = False,
+    allow_synthetic: Annotated[
+        bool, typer.Option("--allow-synthetic", help="Let a synthetic release go to a store that is not local.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Build the set from the rows at hand and release it if anything changed. Runs in Dagster."""
@@ -71,7 +82,10 @@ def _rows(rows: dict[str, int]) -> str:
 
 @app.command()
 def show(
-    name: Name, version: Annotated[str | None, typer.Argument(help="Default: the latest.")] = None, from_: From = None, json_: Json = False
+    name: Name,
+    version: Annotated[str | None, typer.Argument(help="Default: the latest.")] = None,
+    from_: From = None,
+    json_: Json = False,
 ) -> None:
     """A release: origin, versions, rows per split, files and licence."""
     from assets.training_sets import read
@@ -86,7 +100,10 @@ def show(
         ["file", "split", "rows", "bytes", "sha256"],
         ([f["path"], f.get("split") or "", f.get("rows"), f["bytes"], f["sha256"][:12]] for f in manifest["files"]),
     )
-    print_table(["version", "status", "rows"], ([v["version"], v.get("status", ""), str(v.get("rows", ""))] for v in found["index"]["versions"]))
+    print_table(
+        ["version", "status", "rows"],
+        ([v["version"], v.get("status", ""), str(v.get("rows", ""))] for v in found["index"]["versions"]),
+    )
 
 
 @app.command()
@@ -113,11 +130,16 @@ def pull(
     if json_:
         print_json(result)
     else:
-        out.print(f"[green]✓[/] {name} {manifest['version']}: {len(manifest['files'])} files, all verified, in {dest}", highlight=False)
+        out.print(
+            f"[green]✓[/] {name} {manifest['version']}: {len(manifest['files'])} files, all verified, in {dest}", highlight=False
+        )
 
 
 @app.command()
-def verify(target: Annotated[str, typer.Argument(metavar="DIR_OR_URL", help="A pulled folder, or …/sets/NAME/vVERSION")], json_: Json = False) -> None:
+def verify(
+    target: Annotated[str, typer.Argument(metavar="DIR_OR_URL", help="A pulled folder, or …/sets/NAME/vVERSION")],
+    json_: Json = False,
+) -> None:
     """Read every byte of a release and compare it with the manifest."""
     from assets.training_sets import read
 
@@ -127,7 +149,10 @@ def verify(target: Annotated[str, typer.Argument(metavar="DIR_OR_URL", help="A p
         raise typer.Exit(0 if found.ok else 1)
     if not found.ok:
         raise IntegrityError("; ".join(found.problems[:3]), where=target, mend="pull it again, and do not train on this copy")
-    out.print(f"[green]✓[/] {found.dataset_id} {found.version}: {found.files} files, {found.bytes:,} bytes, all as released", highlight=False)
+    out.print(
+        f"[green]✓[/] {found.dataset_id} {found.version}: {found.files} files, {found.bytes:,} bytes, all as released",
+        highlight=False,
+    )
 
 
 @app.command()
@@ -143,7 +168,9 @@ def diff(name: Name, version_1: str, version_2: str, from_: From = None, json_: 
 
 
 @app.command()
-def trace(name: Name, record_id: Annotated[str, typer.Argument(metavar="RECORD_ID")], from_: From = None, json_: Json = False) -> None:
+def trace(
+    name: Name, record_id: Annotated[str, typer.Argument(metavar="RECORD_ID")], from_: From = None, json_: Json = False
+) -> None:
     """Where a record came from: fetch, row in it, archive file, agency and licence."""
     from assets.training_sets.compare import trace as follow
 
@@ -155,7 +182,9 @@ def trace(name: Name, record_id: Annotated[str, typer.Argument(metavar="RECORD_I
 
 
 @app.command("yank")
-def yank_(name: Name, version: str, reason: Annotated[str, typer.Option(help="Why, for everybody who uses it.")], json_: Json = False) -> None:
+def yank_(
+    name: Name, version: str, reason: Annotated[str, typer.Option(help="Why, for everybody who uses it.")], json_: Json = False
+) -> None:
     """Mark a release as one not to be used. Nothing is deleted; `latest` goes back to the newest good one."""
     from assets.store import Store
     from assets.training_sets.release import yank

@@ -47,7 +47,10 @@ def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI; reports a
         files = uvicorn.Server(config)
         threading.Thread(target=files.run, daemon=True).start()
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-        out.print(f"Dagster UI       http://127.0.0.1:{port}\nReports and sets http://127.0.0.1:{port + 1}\nStop with Ctrl-C.", highlight=False)
+        out.print(
+            f"Dagster UI       http://127.0.0.1:{port}\nReports and sets http://127.0.0.1:{port + 1}\nStop with Ctrl-C.",
+            highlight=False,
+        )
         process = subprocess.Popen(command, env=env, cwd=ROOT)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
@@ -57,4 +60,6 @@ def up(port: Annotated[int, typer.Option(help="Port of the Dagster UI; reports a
             code = process.wait()
         files.should_exit = True
     if code not in (0, -signal.SIGINT, -signal.SIGTERM, 130):
-        raise MadangError("the Dagster UI ended", where=f"port {port}", mend="its message is above; is the port free? madang up --port N")
+        raise MadangError(
+            "the Dagster UI ended", where=f"port {port}", mend="its message is above; is the port free? madang up --port N"
+        )
