@@ -258,7 +258,7 @@ def items_of(path: Path, records_path: str, item_key: str, order: Order) -> list
     for part in records_path.split("."):
         if value is None or value == "":  # <body/>: a page past the end
             return []
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or (value is document and part not in value):
             raise order.refuse(f"no '{part[:100]}' on the path '{records_path}'", "correct source.records.path")
         value = value.get(part)
     return normalise_items(value, item_key)

@@ -1,0 +1,350 @@
+"""data_go_kr: what is sent, what every form of answer means, and the shapes of items."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assets.errors import UnreadableSource
+from assets.feeds.model import Feed
+from assets.protocols.data_go_kr import PROTOCOL, DataGoKrSource
+from assets.protocols.gateway_envelope import normalise_items
+from assets.protocols.kernel import (
+    AuthFailed,
+    BadRequest,
+    Body,
+    Cursor,
+    Empty,
+    Gone,
+    Malformed,
+    Ok,
+    Outcome,
+    QuotaExhausted,
+    RateLimited,
+    Request,
+    Step,
+    Transient,
+    Validators,
+)
+
+BASE = "https://apis.data.go.kr/B552584/ArpltnInforInqireSvc"
+
+
+def feed_of(source: dict[str, Any] | None = None, columns: tuple[str, ...] = ("a", "b"), **contract: Any) -> Feed:
+    return Feed.model_validate(
+        {
+            "id": "kr.test.gateway",
+            "title": "t",
+            "agency": {"name": "기관", "country": "KR"},
+            "licence": {"id": "KOGL-1", "url": "https://www.kogl.or.kr"},
+            "schedule": {"cron": "5 * * * *"},
+            "source": {"protocol": "data_go_kr", "base_url": BASE, "operation": "op"} | (source or {}),
+            "contract": {"columns": [{"name": c} for c in columns]} | contract,
+        }
+    )
+
+
+def classify(
+    body: bytes | str, status: int = 200, source: dict[str, Any] | None = None, page: int = 1, complete: bool = True
+) -> Outcome:
+    raw = body.encode() if isinstance(body, str) else body
+    declared = feed_of(source).source
+    return PROTOCOL.classify(
+        declared, Request(BASE, page=page), status, {}, raw[: 64 * 1024], raw[-64 * 1024 :], len(raw), complete
+    )
+
+
+def rows_of(tmp_path: Path, *pages: bytes, columns: tuple[str, ...] = ("a", "b"), **contract: Any) -> list[tuple[str | None, ...]]:
+    bodies = []
+    for i, page in enumerate(pages, 1):
+        path = tmp_path / f"page-{i}"
+        path.write_bytes(page)
+        bodies.append(Body(path, {}, BASE, page=i))
+    feed = feed_of(columns=columns, **contract)
+    stream = PROTOCOL.parse(feed, feed.source, bodies)
+    out = []
+    for batch in stream.batches:
+        out += list(zip(*[c.to_pylist() for c in batch.columns[: len(columns) + 1]], strict=True))
+    assert len(out) == stream.records_read
+    return out
+
+
+def envelope(items: Any, total: Any = 2, size: Any = 10, page: Any = 1, code: str = "00") -> str:
+    body = {"dataType": "JSON", "items": items, "pageNo": page, "numOfRows": size, "totalCount": total}
+    return json.dumps({"response": {"header": {"resultCode": code, "resultMsg": "NORMAL_SERVICE"}, "body": body}})
+
+
+def gateway_xml(code: str, word: str = "X") -> str:
+    return (
+        "<OpenAPI_ServiceResponse><cmmMsgHeader>\n <errMsg>SERVICE ERROR</errMsg>\n"
+        f" <returnAuthMsg>{word}</returnAuthMsg>\n <returnReasonCode>{code}</returnReasonCode>\n"
+        "</cmmMsgHeader></OpenAPI_ServiceResponse>"
+    )
+
+
+# --- the request ---------------------------------------------------------------------------------------------------------
+
+
+def request_url(source: dict[str, Any], step: Step | None = None, page: int = 1) -> str:
+    feed = feed_of(source)
+    return PROTOCOL.request(feed, feed.source, step or Step(), Cursor(page=page), Validators()).url
+
+
+def test_request_encodes_once_omits_empties_and_holds_only_a_placeholder_of_the_key() -> None:
+    url = request_url(
+        {
+            "params": {"sidoName": "전국", "ver": "1.3", "flight_id": "", "none": None, "q": "a+b c/d"},
+            "format": {"param": "returnType", "value": "json"},
+            "auth": {"secret": "MY_KEY"},
+        },
+        page=3,
+    )
+    assert url == (
+        f"{BASE}/op?sidoName=%EC%A0%84%EA%B5%AD&ver=1.3&q=a%2Bb%20c%2Fd&returnType=json&pageNo=3&numOfRows=100&serviceKey={{secret:MY_KEY}}"
+    )
+
+
+@pytest.mark.parametrize(("literal", "shown"), [(True, "cond[x::EQ]".replace(":", "%3A")), (False, "cond%5Bx%3A%3AEQ%5D")])
+def test_brackets_in_a_parameter_name(literal: bool, shown: str) -> None:
+    assert f"?{shown}=1&" in request_url({"params": {"cond[x::EQ]": "1"}, "literal_brackets": literal})
+
+
+def test_partition_fills_its_placeholder() -> None:
+    assert "DEAL_YMD=202601&" in request_url({"params": {"DEAL_YMD": "{partition}"}}, Step(params={"partition": "202601"}))
+
+
+def test_defaults_of_the_gateway_survive_a_partly_given_block() -> None:
+    source = DataGoKrSource.model_validate(
+        {"protocol": "data_go_kr", "base_url": BASE, "auth": {"secret": "OTHER"}, "limits": {"per_day": 500}}
+    )
+    assert (source.auth.kind, source.auth.name, source.auth.percent_encoded) == ("query_key", "serviceKey", True)
+    assert (source.limits.per_day, source.limits.reset) == (500, "00:00 Asia/Seoul")
+
+
+# --- errors: every code in every form --------------------------------------------------------------------------------------
+
+CODES = {
+    "01": Transient, "02": Transient, "03": Empty, "04": Transient, "05": Transient, "10": BadRequest, "11": BadRequest, "12": Gone,
+    "20": AuthFailed, "21": Transient, "22": QuotaExhausted, "23": RateLimited, "30": AuthFailed, "31": AuthFailed,
+    "32": AuthFailed, "33": AuthFailed, "99": Transient,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "outcome"), CODES.items())
+@pytest.mark.parametrize(
+    "form",
+    [
+        gateway_xml,
+        lambda c: json.dumps({"OpenAPI_ServiceResponse": {"cmmMsgHeader": {"returnReasonCode": c, "returnAuthMsg": "X"}}}),
+        lambda c: json.dumps({"cmmMsgHeader": {"returnReasonCode": c, "errMsg": "SERVICE ERROR"}}),
+        lambda c: json.dumps({"response": {"header": {"resultCode": c, "resultMsg": "x"}}}),
+        lambda c: json.dumps({"response": {"header": {"resultCode": c, "resultMsg": "x"}, "body": ""}}),
+        lambda c: json.dumps({"responseTime": "2026-01-01", "resultCode": c, "resultMsg": "x"}),
+        lambda c: (
+            f"<?xml version='1.0'?><response><header><resultCode>{c}</resultCode><resultMsg>x</resultMsg></header></response>"
+        ),
+        lambda c: json.dumps({"response": {"header": {"resultCode": int(c), "resultMsg": "x"}}}),
+    ],
+    ids=["A-xml", "A-json", "A-bare", "B", "B-empty-body", "C", "B-xml", "B-number"],
+)
+def test_every_code_in_every_form(form: Any, code: str, outcome: type) -> None:
+    said = classify(form(code))
+    assert isinstance(said, outcome), f"{code}: {said}"
+
+
+def test_waits_after_21_and_23() -> None:
+    said = classify(gateway_xml("21"))
+    assert isinstance(said, Transient) and said.retry_after_s is not None and said.retry_after_s >= 600
+    assert isinstance(again := classify(gateway_xml("23")), RateLimited) and again.retry_after_s
+
+
+def test_nodata_is_empty_or_retried_as_declared() -> None:
+    assert isinstance(classify(envelope("", 0, code="03")), Empty)
+    assert isinstance(classify(envelope("", 0, code="03"), source={"nodata": "retry"}), Transient)
+    assert isinstance(classify(json.dumps({"response": {"header": {"resultCode": "NO_DATA"}}})), Empty)
+
+
+def test_words_without_a_known_code_and_unknown_codes() -> None:
+    assert isinstance(classify(gateway_xml("", "SERVICE_KEY_IS_NOT_REGISTERED_ERROR")), AuthFailed)
+    assert isinstance(classify(gateway_xml("77", "SOMETHING")), Malformed)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "outcome"),
+    [
+        ("Unauthorized", 401, AuthFailed),
+        ("Forbidden", 403, AuthFailed),
+        ("API not found", 404, Gone),
+        ("API rate limit exceeded", 429, RateLimited),
+        ("API token quota exceeded", 429, QuotaExhausted),
+        ("API token quota exceeded\n", 200, QuotaExhausted),
+        ("Error forwarding request to backend server", 502, Transient),
+        ("Error receiving response from backend server", 200, Transient),
+        ("Unexpected errors", 500, Transient),
+        ("Unexpected error", 200, Transient),
+    ],
+)
+def test_plain_text_of_the_new_gateway(text: str, status: int, outcome: type) -> None:
+    assert isinstance(classify(text, status), outcome)
+
+
+def test_other_bodies_that_are_no_page() -> None:
+    assert isinstance(said := classify(b""), Malformed) and "cap" in said.reason
+    assert isinstance(classify("<!DOCTYPE html><html><body>점검 중</body></html>"), Malformed)
+    assert isinstance(classify("[1,2]"), Malformed)
+    assert isinstance(classify("hello"), Malformed)
+    assert isinstance(classify(envelope([{"a": 1}])[:-30]), Transient)
+    assert isinstance(classify(envelope([{"a": 1}]), complete=False), Transient)
+    assert isinstance(classify("nothing here", 503), Transient)
+    assert isinstance(classify(gateway_xml("22"), 500), QuotaExhausted)
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["00", "0000", "000", "0"])
+def test_success_with_numbers_or_numeric_strings(code: str) -> None:
+    for total, size, page in ((37, 10, 2), ("37", "10", "2")):
+        said = classify(envelope([{"a": 1}], total, size, page, code), page=2)
+        assert isinstance(said, Ok)
+        assert (said.page.total, said.page.page_size, said.page.page_number) == (37, 10, 2)
+
+
+def test_declared_success_codes_replace_the_default() -> None:
+    assert isinstance(classify(envelope([], 2, code="INFO-000"), source={"success_codes": ["INFO-000"]}), Ok)
+    assert isinstance(classify(envelope([], 2, code="00"), source={"success_codes": ["INFO-000"]}), Malformed)
+
+
+def test_a_page_past_the_end_is_ok_and_an_empty_answer_is_empty() -> None:
+    assert isinstance(classify(envelope("", 20), page=3), Ok)
+    assert isinstance(classify(envelope("", 0)), Empty)
+
+
+@pytest.mark.parametrize("as_xml", [False, True])
+@pytest.mark.parametrize("header_last", [False, True])
+def test_a_body_larger_than_the_head_is_understood_by_its_two_ends(as_xml: bool, header_last: bool) -> None:
+    row = {"a": "값" * 40, "pageNo": "999", "totalCount": "888", "resultCode": "77", "numOfRows": "5"}
+    if as_xml:
+        item = "<item>" + "".join(f"<{k}>{v}</{k}>" for k, v in row.items()) + "</item>"
+        header = "<header><resultCode>00</resultCode><resultMsg>OK</resultMsg></header>"
+        body = (
+            f"<body><items>{item * 1500}</items><numOfRows>1500</numOfRows><pageNo>4</pageNo><totalCount>9001</totalCount></body>"
+        )
+        text = f"<?xml version='1.0' encoding='UTF-8'?><response>{body + header if header_last else header + body}</response>"
+    else:
+        parts = {
+            "header": {"resultCode": "00", "resultMsg": "OK"},
+            "body": {"items": [row] * 1500, "numOfRows": "1500", "pageNo": 4, "totalCount": 9001},
+        }
+        order = ("body", "header") if header_last else ("header", "body")
+        text = json.dumps({"response": {k: parts[k] for k in order}}, ensure_ascii=False)
+    assert len(text.encode()) > 3 * 64 * 1024
+    said = classify(text, page=4)
+    assert isinstance(said, Ok), said
+    assert (said.page.total, said.page.page_size, said.page.page_number) == (9001, 1500, 4)
+    assert isinstance(classify(text[:-200]), (Transient, Malformed))
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    body=st.one_of(
+        st.binary(max_size=400),
+        st.text(max_size=200).map(lambda t: t.encode("utf-8", "surrogatepass")),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(
+                        ["response", "header", "body", "items", "item", "resultCode", "totalCount", "cmmMsgHeader", "x"]
+                    ),
+                    inner,
+                )
+            ),
+            max_leaves=12,
+        ).map(lambda v: json.dumps(v).encode()),
+        st.builds(lambda a, b: gateway_xml(a, b).encode("utf-8", "surrogatepass"), st.text(max_size=5), st.text(max_size=5)),
+    ),
+    status=st.integers(-1, 700),
+    headers=st.dictionaries(st.sampled_from(["retry-after", "date", "content-type"]), st.text(max_size=30)),
+    complete=st.booleans(),
+    length=st.one_of(st.none(), st.integers(0, 10**12)),
+)
+def test_classify_is_total(body: bytes, status: int, headers: dict[str, str], complete: bool, length: int | None) -> None:
+    source = DataGoKrSource(protocol="data_go_kr", base_url=BASE)
+    size = len(body) if length is None else length
+    once = PROTOCOL.classify(source, Request(BASE), status, headers, body, body, size, complete)
+    assert isinstance(once, Outcome)
+    assert once == PROTOCOL.classify(source, Request(BASE), status, headers, body, body, size, complete)
+    if not 200 <= status < 300:
+        assert not isinstance(once, Ok)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("items", "rows"),
+    [
+        ({"item": [{"a": "1"}, {"a": "2"}]}, 2),
+        ({"item": {"a": "1"}}, 1),
+        ([{"a": "1"}, {"a": "2"}], 2),
+        ({"a": "1"}, 1),
+        ("", 0),
+        ({}, 0),
+        ([], 0),
+        (None, 0),
+        ({"item": ""}, 0),
+        ({"item": []}, 0),
+        ("  ", 0),
+    ],
+)
+def test_all_shapes_of_items(items: Any, rows: int, tmp_path: Path) -> None:
+    assert len(normalise_items(items)) == rows
+    assert len(rows_of(tmp_path, envelope(items).encode(), columns=("a",))) == rows
+
+
+def test_rows_of_json_and_xml_pages_are_the_same(tmp_path: Path) -> None:
+    as_json = envelope({"item": [{"a": "가", "b": "1.50"}, {"a": "나", "b": ""}]}).encode()
+    as_xml = (
+        "<?xml version='1.0' encoding='UTF-8'?><response><header><resultCode>00</resultCode></header><body><items>"
+        "<item><a>가</a><b>1.50</b></item><item><a>나</a><b></b></item></items><totalCount>2</totalCount></body></response>"
+    ).encode()
+    one = "<response><header/><body><items><item><a>다</a><b>&lt;3&gt;</b></item></items></body></response>".encode()
+    none = b"<response><header/><body><items/></body></response>"
+    assert rows_of(tmp_path, as_json) == rows_of(tmp_path, as_xml) == [("가", "1.50", 1), ("나", "", 2)]
+    assert rows_of(tmp_path, as_xml, one, none, as_json)[2:] == [("다", "<3>", 3), ("가", "1.50", 4), ("나", "", 5)]
+
+
+def test_numbers_keep_their_digits_and_a_row_that_is_no_object_is_told(tmp_path: Path) -> None:
+    page = b'{"response":{"header":{"resultCode":"00"},"body":{"items":[{"a":12345678901234567890.10,"b":null},7]}}}'
+    assert rows_of(tmp_path, page) == [("12345678901234567890.1", None, 1), (None, None, 2)]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"",
+        b"{",
+        b"<a>",
+        b"[1]",
+        b'{"x":1}',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'<!DOCTYPE r [<!ENTITY a "b">]><response><body><items><item><a>&a;</a></item></items></body></response>',
+    ],
+)
+def test_hostile_pages_raise_unreadable_source_only(page: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource):
+        rows_of(tmp_path, page)
+
+
+def test_a_column_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource, match="'b' missing"):
+        rows_of(tmp_path, envelope([{"a": 1}]).encode())
+    assert rows_of(tmp_path, envelope([{"a": 1}]).encode(), missing_columns="null") == [("1", None, 1)]
