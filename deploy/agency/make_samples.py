@@ -247,7 +247,7 @@ def faa_airports() -> bytes:
     rows.append(["Z9", "Two Letters", "Nowhere", "TX", "USA", "31.5", "-97.1"])
     rows.append(["Y77", "Slipped Point", "Nowhere", "TX", "USA", "402.5", "-97.1"])
     rows.sort(key=lambda r: r[0])
-    return _csv("iata,name,city,state,country,latitude,longitude".split(","), rows)
+    return _csv(["iata", "name", "city", "state", "country", "latitude", "longitude"], rows)
 
 
 def wti_editions() -> dict[str, bytes]:
@@ -284,7 +284,7 @@ def noaa_seattle_weather() -> bytes:
         )
     rows[30][2], rows[30][3] = rows[30][3], rows[30][2]
     rows[60][1], rows[90][5] = "-1.0", "sunny"
-    return _csv("date,precipitation,temp_max,temp_min,wind,weather".split(","), rows)
+    return _csv(["date", "precipitation", "temp_max", "temp_min", "wind", "weather"], rows)
 
 
 def incheon_airport_monthly() -> bytes:

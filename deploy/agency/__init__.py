@@ -1,0 +1,11 @@
+"""The stand-in agency: real HTTP on loopback, in the agencies' own paths, over synthetic or replayed rows.
+
+For demos, tests and feeds under construction, without an agency being asked. `app.py` puts the parts together; `routes.yaml`
+says what is served where. It is no part of a production deployment.
+"""
+
+from deploy.agency.app import AgencyConfig, create_app
+from deploy.agency.gateway import DEMO_KEY
+from deploy.agency.running import running_agency
+
+__all__ = ["DEMO_KEY", "AgencyConfig", "create_app", "running_agency"]

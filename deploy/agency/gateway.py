@@ -1,0 +1,96 @@
+"""The gateway of data.go.kr over the rows of a JSON list: keys, paging, envelope, quota (protocols.md 2.1).
+
+Answers as the gateway does when all goes well and when the client is at fault. Faults of the gateway itself are `faults.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote, unquote_plus
+from xml.sax.saxutils import escape
+
+from deploy.agency.replies import Reply, text
+from deploy.agency.routes import Route
+
+DEMO_KEY = "bWFkYW5n+ZGVtbw/a2V5IG9mIHRoZSBzdGFuZC1pbg=="
+"""The stand-in's only registered key. It is no secret, and has the `+`, `/` and `=` that trip clients up."""
+
+MESSAGES = {
+    "01": "APPLICATION_ERROR", "02": "DB_ERROR", "03": "NODATA_ERROR", "04": "HTTP_ERROR", "05": "SERVICETIMEOUT_ERROR",
+    "10": "INVALID_REQUEST_PARAMETER_ERROR", "11": "NO_MANDATORY_REQUEST_PARAMETERS_ERROR", "12": "NO_OPENAPI_SERVICE_ERROR",
+    "20": "SERVICE_ACCESS_DENIED_ERROR", "22": "LIMITED_NUMBER_OF_SERVICE_REQUESTS_EXCEEDS_ERROR",
+    "30": "SERVICE_KEY_IS_NOT_REGISTERED_ERROR", "31": "DEADLINE_HAS_EXPIRED_ERROR", "99": "UNKNOWN_ERROR",
+}  # fmt: skip
+QUOTA = "API token quota exceeded"
+
+Row = dict[str, Any]
+
+
+def gateway_error(code: str) -> Reply:
+    """Form A: XML with status 200, whatever was asked for."""
+    body = (
+        f"<OpenAPI_ServiceResponse>\n<cmmMsgHeader>\n<errMsg>SERVICE ERROR</errMsg>\n"
+        f"<returnAuthMsg>{MESSAGES.get(code, 'UNKNOWN_ERROR')}</returnAuthMsg>\n<returnReasonCode>{code}</returnReasonCode>\n"
+        f"</cmmMsgHeader>\n</OpenAPI_ServiceResponse>"
+    )
+    return Reply(200, {"content-type": "text/xml;charset=UTF-8"}, body.encode())
+
+
+def refuse_key(raw_query: str, key: str) -> Reply | None:
+    """What the gateway says to this key, looking at the query as it came over the wire; None lets it pass."""
+    raw = next((v for k, _, v in (p.partition("=") for p in raw_query.split("&")) if k in ("serviceKey", "ServiceKey")), "")
+    if not raw:
+        return text(401, "Unauthorized")
+    # %25 is a percent sign that was encoded twice; a bare + is a space by the rules of a query.
+    known = "%25" not in raw and unquote_plus(raw) == key and unquote(raw) == key
+    return None if known else gateway_error("30")
+
+
+def answer(route: Route, raw_query: str, rows: Sequence[Row], *, cap: int | None = None, shape: str | None = None) -> Reply:
+    """One page of `rows`. `cap`: largest page, whatever was asked; `shape`: 'item' or 'list' in place of the route's."""
+    params = dict(parse_qsl(raw_query, keep_blank_values=True))
+    as_json = (
+        next((v for k, v in params.items() if k in ("returnType", "_type", "dataType", "type", "resultType")), "xml").lower()
+        == "json"
+    )
+    if any(not params.get(name) for name in route.required):
+        return _agency_error("11", as_json)
+    try:
+        page, size = int(params.get("pageNo", "1")), int(params.get("numOfRows", "10"))
+    except ValueError:
+        return _agency_error("10", as_json)
+    if page < 1 or size < 1:
+        return _agency_error("10", as_json)
+    size = min(size, cap) if cap is not None else size
+    if route.filter is not None and (word := params.get(route.filter, "")) != route.all_word:
+        rows = [r for r in rows if r.get(route.filter) == word]
+    return envelope(rows[(page - 1) * size : page * size], len(rows), page, size, as_json=as_json, shape=shape or route.items)
+
+
+def envelope(rows: Sequence[Row], total: int, page: int, size: int, *, as_json: bool, shape: str) -> Reply:
+    """The rows in the gateway's envelope: a lone row is an object and no row the empty string, where `shape` is 'item'."""
+    if as_json:
+        items: Any = list(rows)
+        if shape == "item":
+            items = {"item": items[0] if len(items) == 1 else items} if items else ""
+        body = {"items": items, "numOfRows": size, "pageNo": page, "totalCount": total}
+        whole = {"response": {"body": body, "header": {"resultMsg": "NORMAL_CODE", "resultCode": "00"}}}
+        return Reply(200, {"content-type": "application/json;charset=UTF-8"}, json.dumps(whole, ensure_ascii=False).encode())
+    inner = "".join(f"<item>{''.join(f'<{k}>{escape(str(v))}</{k}>' for k, v in r.items() if v is not None)}</item>" for r in rows)
+    xml = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<response><header><resultCode>00</resultCode><resultMsg>NORMAL_CODE</resultMsg>'
+        f"</header><body><items>{inner}</items><numOfRows>{size}</numOfRows><pageNo>{page}</pageNo>"
+        f"<totalCount>{total}</totalCount></body></response>"
+    )
+    return Reply(200, {"content-type": "application/xml;charset=UTF-8"}, xml.encode())
+
+
+def _agency_error(code: str, as_json: bool) -> Reply:
+    """Form B: the agency's own header with a code other than zero and no body."""
+    if as_json:
+        header = {"response": {"header": {"resultMsg": MESSAGES[code], "resultCode": code}}}
+        return Reply(200, {"content-type": "application/json;charset=UTF-8"}, json.dumps(header).encode())
+    xml = f"<response><header><resultCode>{code}</resultCode><resultMsg>{MESSAGES[code]}</resultMsg></header></response>"
+    return Reply(200, {"content-type": "application/xml;charset=UTF-8"}, xml.encode())

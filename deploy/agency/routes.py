@@ -1,0 +1,85 @@
+"""What the stand-in serves where: `routes.yaml` as a model, and the file that answers for a route on a given day."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Literal
+
+from assets.yaml_document import read, validate
+from quality.contract import Strict
+
+FEEDS = Path(__file__).resolve().parents[2] / "assets" / "feeds"
+ROUTES_FILE = Path(__file__).with_name("routes.yaml")
+
+_EDITION = re.compile(r"(?:^|\.)(\d{4}-\d{2}-\d{2})\.[a-z]+$")
+
+
+class Route(Strict):
+    """One address of one agency. `id` is the feed's, and the name by which faults are switched."""
+
+    id: str
+    kind: Literal["file", "usgs", "data_go_kr"]
+    host: str
+    path: str
+    real: str | None = None
+    editions: str | None = None
+    items: Literal["item", "list"] = "item"
+    required: tuple[str, ...] = ()
+    filter: str | None = None
+    all_word: str = ""
+    per_day: int = 1000
+
+
+class Routes(Strict):
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file behind a route. `modified`: UTC; `origin`: synthetic or replay."""
+
+    path: Path
+    modified: datetime
+    origin: Literal["synthetic", "replay"]
+
+
+def load_routes(path: Path = ROUTES_FILE) -> tuple[Route, ...]:
+    """Raises DeclarationError where the file is no list of routes."""
+    return validate(Routes, read(path)).routes
+
+
+def source_of(route: Route, today: date, *, data: Path | None = None, feeds: Path = FEEDS) -> Source | None:
+    """The file that answers on that day: the newest edition not after it, the real file of --data, or the feed's sample.
+
+    None where nothing had been published yet.
+    """
+    if data is not None and route.editions is not None and (data / route.editions).is_dir():
+        return _edition(data / route.editions, today, "replay")
+    if data is not None and route.real is not None and (data / route.real).is_file():
+        return _plain(data / route.real, "replay")
+    folder = feeds / route.id
+    if route.editions is not None and (found := _editions(folder)):
+        return _edition(folder, today, "synthetic") if found else None
+    sample = next((p for p in sorted(folder.glob("sample.*")) if not _EDITION.search(p.name)), None)
+    return _plain(sample, "synthetic") if sample is not None else None
+
+
+def _plain(path: Path, origin: Literal["synthetic", "replay"]) -> Source:
+    # Whole seconds: Last-Modified has no finer ones, and a conditional GET compares them.
+    return Source(path, datetime.fromtimestamp(int(path.stat().st_mtime), UTC), origin)
+
+
+def _editions(folder: Path) -> dict[date, Path]:
+    found = ((_EDITION.search(p.name), p) for p in folder.iterdir())
+    return {date.fromisoformat(match[1]): path for match, path in found if match}
+
+
+def _edition(folder: Path, today: date, origin: Literal["synthetic", "replay"]) -> Source | None:
+    published = {day: path for day, path in _editions(folder).items() if day <= today}
+    if not published:
+        return None
+    day = max(published)
+    return Source(published[day], datetime.combine(day, time(0), UTC), origin)

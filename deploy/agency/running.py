@@ -1,0 +1,62 @@
+"""Running the stand-in: in the foreground for the command line, in a background thread for tests and the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from deploy.agency.app import AgencyConfig, create_app
+
+START_TIMEOUT_S = 20.0
+
+
+class BreakableProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1, with the transport within reach of the application, so that it can cut its own connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
+
+
+def server(config: AgencyConfig, port: int) -> tuple[uvicorn.Server, socket.socket]:
+    """A server on a bound loopback port (0: a free one), not yet running."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    settings = uvicorn.Config(
+        create_app(config),
+        http=BreakableProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        server_header=False,
+        access_log=False,
+    )
+    return uvicorn.Server(settings), bound
+
+
+@contextmanager
+def running_agency(config: AgencyConfig | None = None, *, port: int = 0) -> Iterator[str]:
+    """The stand-in in a background thread; yields its base URL, http://127.0.0.1:PORT. Ends with the block."""
+    running, bound = server(config or AgencyConfig(), port)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, name="stand-in agency", daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not running.started:
+            if time.monotonic() > deadline or not thread.is_alive():
+                raise RuntimeError("the stand-in agency did not start")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    finally:
+        running.should_exit = running.force_exit = True
+        thread.join(START_TIMEOUT_S)
+        bound.close()
