@@ -30,6 +30,7 @@ SEOUL = ZoneInfo("Asia/Seoul")
 ADMIN = "/__agency__/"
 LOG_LENGTH = 10_000
 _CONTENT_TYPES = {".csv": "text/csv", ".geojson": "application/json; charset=utf-8", ".json": "application/json;charset=UTF-8"}
+_LOGGED_HEADERS = frozenset({"user-agent", "if-none-match", "if-modified-since", "range", "if-range"})
 _SECRET = re.compile(r"(?i)(servicekey=)[^&]*")
 
 
@@ -215,9 +216,7 @@ def create_app(config: AgencyConfig | None = None) -> Starlette:
             "query": _SECRET.sub(r"\1***", raw_query),
             "route": route.id if route else None,
             "status": reply.status,
-            "headers": {
-                k: v for k, v in headers.items() if k in ("user-agent", "if-none-match", "if-modified-since", "range", "if-range")
-            },
+            "headers": {k: v for k, v in headers.items() if k in _LOGGED_HEADERS},
         }
         agency.note(entry)
         entry["bytes"] = await send_reply(reply, scope, send)
