@@ -57,6 +57,7 @@ def _rendered(document: dict[str, Any], title: str, run_name: str, run_time: dat
     import quality.engine  # noqa: F401  switches analytics off before the imports below
 
     # isort: split
+    import great_expectations
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.render.renderer import ValidationResultsPageRenderer
@@ -66,7 +67,8 @@ def _rendered(document: dict[str, Any], title: str, run_name: str, run_time: dat
     result.results = [one for one in result.results if _renders(one)]
     result.meta |= {
         "run_id": RunIdentifier(run_name=run_name, run_time=run_time),
-        "active_batch_definition": {"data_asset_name": title, "datasource_name": "madang", "data_connector_name": "parquet"},
+        "batch_kwargs": {"data_asset_name": title},
+        "great_expectations_version": great_expectations.__version__,
     }
     content = ValidationResultsPageRenderer(run_info_at_end=True).render(result)
     return str(DefaultJinjaPageView().render(content, show_how_to_buttons=False))
