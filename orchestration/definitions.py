@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
-from assets.training_sets.assets import set_asset
 
 from assets.archive.assets import archive_asset, archive_key_of, group_of
 from assets.feeds.load import load_feeds
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.assets import table_asset, table_key_of
+from assets.training_sets.assets import set_asset
 from assets.training_sets.load import load_sets
 from assets.training_sets.model import TrainingSet
 from orchestration import jobs
@@ -30,8 +30,8 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     """Every definition, from the declarations in the settings' folders."""
     settings = settings or Settings.from_environment()
     feeds, problems = load_feeds(settings.feed_folders)
-    sets, set_problems = load_sets(settings.set_folders)
-    for problem in [*problems, *set_problems]:
+    sets = load_sets(settings.set_folders)
+    for problem in problems:
         dg.get_dagster_logger("madang").error(f"left out: {problem}")
     archives = [archive_asset(feed, guard) for feed in feeds.values()]
     tables = [table_asset(feed, guard) for feed in feeds.values()]
@@ -103,7 +103,7 @@ def open_platform(
         ledger_url=settings.ledger_url,
         warehouse=settings.warehouse,
         feeds=load_feeds(settings.feed_folders)[0] if feeds is None else feeds,
-        sets=load_sets(settings.set_folders)[0] if sets is None else sets,
+        sets=load_sets(settings.set_folders) if sets is None else sets,
         transport=TransportSettings(connect_to=settings.connect_to, contact=settings.contact),
         secrets=os.environ,
         public_url=settings.public_url,

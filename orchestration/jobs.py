@@ -47,9 +47,7 @@ def _judge_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
     with guard():
         feed = _feed(platform, config.feed)
         result = build_feed_table(platform, feed, force=True)
-        context.log.info(
-            f"{feed.id}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined"
-        )
+        context.log.info(f"{feed.id}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined")
         for check in check_results(feed, result.checks, set()):
             context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
         result.raise_if_blocked()
@@ -73,26 +71,29 @@ def _rebuild_as_of(context: dg.OpExecutionContext, config: AsOfConfig) -> None:
 
 @dg.op(required_resource_keys={"platform"}, name="hold_release")
 def _hold(context: dg.OpExecutionContext, config: ReasonConfig) -> None:
-    from assets.training_sets.release import hold
+    from assets.training_sets.publish import hold
 
     with guard():
-        hold(context.resources.platform.store, config.name, config.reason)
+        platform: Platform = context.resources.platform
+        hold(platform.store, config.name, config.reason, platform.now())
 
 
-@dg.op(required_resource_keys={"platform"}, name="release_hold")
-def _release_hold(context: dg.OpExecutionContext, config: SetConfig) -> None:
-    from assets.training_sets.release import release_hold
+@dg.op(required_resource_keys={"platform"}, name="lift_hold")
+def _lift_hold(context: dg.OpExecutionContext, config: ReasonConfig) -> None:
+    from assets.training_sets.publish import lift_hold
 
     with guard():
-        release_hold(context.resources.platform.store, config.name)
+        platform: Platform = context.resources.platform
+        lift_hold(platform.store, config.name, config.reason, platform.now())
 
 
 @dg.op(required_resource_keys={"platform"}, name="roll_back_release")
 def _roll_back(context: dg.OpExecutionContext, config: VersionConfig) -> None:
-    from assets.training_sets.release import rollback
+    from assets.training_sets.publish import rollback
 
     with guard():
-        rollback(context.resources.platform.store, config.name, config.version, config.reason)
+        platform: Platform = context.resources.platform
+        rollback(platform.store, config.name, config.version, config.reason, platform.now())
 
 
 @dg.job(description="Judge the last archived fetch of a feed again, with today's contract. The agency is not asked.")
@@ -115,9 +116,9 @@ def hold_release() -> None:
     _hold()
 
 
-@dg.job(description="Release the hold of a training set.")
-def release_hold() -> None:
-    _release_hold()
+@dg.job(description="Lift the hold of a training set: releases go out again.")
+def lift_hold() -> None:
+    _lift_hold()
 
 
 @dg.job(description="Let `latest` name an earlier version of a training set again. Nothing is deleted.")
@@ -125,4 +126,4 @@ def roll_back_release() -> None:
     _roll_back()
 
 
-NIGHT_JOBS = [rerun_from_archive, retry_quarantine, rebuild_table_as_of, hold_release, release_hold, roll_back_release]
+NIGHT_JOBS = [rerun_from_archive, retry_quarantine, rebuild_table_as_of, hold_release, lift_hold, roll_back_release]

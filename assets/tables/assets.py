@@ -97,9 +97,9 @@ def check_results(feed: Feed, checks: tuple[CheckResult, ...], named: set[str]) 
     key = table_key_of(feed)
     given = {check.name: check for check in checks}
     for name in sorted(named):
-        check = given.get(name)
-        if check is not None:
-            yield dg.AssetCheckResult(asset_key=key, check_name=name, passed=check.passed, metadata=_facts(check))
+        # A gate that was not reached (nothing to merge, say) has nothing against the table.
+        check = given.get(name) or CheckResult(name, True, note="not reached: nothing changed, or an earlier gate refused")
+        yield dg.AssetCheckResult(asset_key=key, check_name=name, passed=check.passed, metadata=_facts(check))
     rest = [check for check in checks if check.name not in named]
     failed = [check for check in rest if not check.passed]
     yield dg.AssetCheckResult(

@@ -18,9 +18,6 @@ from assets.errors import MadangError
 from orchestration.cli.output import Json, console, out, print_json, print_table, progress
 from orchestration.settings import ROOT, Settings
 
-DEMO_KEY = "demo-key-of-the-stand-in-agency"
-"""The stand-in accepts any registered key; this is the one that it registers for feeds that need one. No secret."""
-
 
 def demo(
     home: Annotated[Path | None, typer.Option(help="Folder of the demo's state; default: MADANG_HOME, or .madang.")] = None,
@@ -64,7 +61,7 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
 @contextmanager
 def agency(data: Path | None) -> Iterator[dict[str, str]]:
     """The stand-in agency, served while the context lasts; yields the environment that leads to it."""
-    from deploy.agency import AgencyConfig, running_agency
+    from deploy.agency import DEMO_KEY, AgencyConfig, running_agency
 
     with running_agency(AgencyConfig(data=data)) as url:
         yield {"MADANG_CONNECT_TO": url, "DATA_GO_KR_KEY": os.environ.get("DATA_GO_KR_KEY") or DEMO_KEY}

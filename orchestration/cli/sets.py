@@ -186,12 +186,14 @@ def yank_(
     name: Name, version: str, reason: Annotated[str, typer.Option(help="Why, for everybody who uses it.")], json_: Json = False
 ) -> None:
     """Mark a release as one not to be used. Nothing is deleted; `latest` goes back to the newest good one."""
+    from datetime import UTC, datetime
+
     from assets.store import Store
-    from assets.training_sets.release import yank
+    from assets.training_sets.publish import yank
 
     if not reason.strip():
         raise MadangError("a yank needs its reason", where="--reason", mend='--reason "labels of May were swapped"')
-    index = yank(Store(Settings.from_environment().store_url), name, version, reason)
+    index = yank(Store(Settings.from_environment().store_url), name, version, reason, datetime.now(UTC))
     if json_:
         print_json(index)
     else:
