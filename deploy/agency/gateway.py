@@ -23,6 +23,7 @@ MESSAGES = {
     "20": "SERVICE_ACCESS_DENIED_ERROR", "22": "LIMITED_NUMBER_OF_SERVICE_REQUESTS_EXCEEDS_ERROR",
     "30": "SERVICE_KEY_IS_NOT_REGISTERED_ERROR", "31": "DEADLINE_HAS_EXPIRED_ERROR", "99": "UNKNOWN_ERROR",
 }  # fmt: skip
+FORMAT_PARAMS = ("returnType", "_type", "dataType", "type", "resultType")
 QUOTA = "API token quota exceeded"
 
 Row = dict[str, Any]

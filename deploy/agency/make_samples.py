@@ -116,7 +116,7 @@ def seoul_bike_hourly() -> bytes:
 def usgs_earthquakes_week() -> bytes:
     dice = random.Random(1517968154)
     end = datetime(2018, 2, 7, 2, 0, tzinfo=UTC)
-    features = []
+    features: list[dict[str, Any]] = []
     for number in range(420):
         net, name, lon0, lat0 = dice.choice(PLACES["regions"])
         magnitude = round(min(6.8, max(-0.7, dice.gauss(1.3, 1.1) + (2.2 if net == "us" else 0))), 2 if net in ("ci", "nc") else 1)
@@ -326,6 +326,11 @@ def mois_legal_dong_codes() -> bytes:
     return _csv(("법정동코드", "법정동명", "폐지여부"), rows, "cp949", "\r\n")
 
 
+def _grade(value: float, *cuts: float) -> str:
+    """Four grades by three cuts."""
+    return str(1 + sum(value > cut for cut in cuts))
+
+
 def airkorea_sido_hourly() -> bytes:
     """The items of one hour of the gateway's answer as a JSON list; the stand-in pages through them."""
     dice = random.Random(20260430)
@@ -333,17 +338,16 @@ def airkorea_sido_hourly() -> bytes:
     for number, (sido, station, network) in enumerate(PLACES["stations"]):
         dust = max(4, round(dice.gauss(38, 14)))
         fine = max(2, round(dust * dice.uniform(0.4, 0.7)))
-        grade = lambda v, *cuts: str(1 + sum(v > c for c in cuts))  # noqa: E731  four grades by three cuts
         so2, co, o3, no2 = dice.uniform(0.001, 0.006), dice.uniform(0.2, 0.8), dice.uniform(0.01, 0.07), dice.uniform(0.005, 0.04)
         khai = round(dust * 1.1 + 15)
         item: dict[str, str | None] = {
             "stationName": station, "mangName": network, "sidoName": sido, "dataTime": "2026-04-30 24:00",
             "so2Value": f"{so2:.3f}", "coValue": f"{co:.1f}", "o3Value": f"{o3:.3f}", "no2Value": f"{no2:.3f}",
             "pm10Value": str(dust), "pm10Value24": str(dust + 2), "pm25Value": str(fine), "pm25Value24": str(fine + 1),
-            "khaiValue": str(khai), "khaiGrade": grade(khai, 50, 100, 250), "so2Grade": "1", "coGrade": "1",
-            "o3Grade": grade(o3, 0.03, 0.09, 0.15), "no2Grade": grade(no2, 0.03, 0.06, 0.2),
-            "pm10Grade": grade(dust, 30, 80, 150), "pm10Grade1h": grade(dust, 30, 80, 150),
-            "pm25Grade": grade(fine, 15, 35, 75), "pm25Grade1h": grade(fine, 15, 35, 75),
+            "khaiValue": str(khai), "khaiGrade": _grade(khai, 50, 100, 250), "so2Grade": "1", "coGrade": "1",
+            "o3Grade": _grade(o3, 0.03, 0.09, 0.15), "no2Grade": _grade(no2, 0.03, 0.06, 0.2),
+            "pm10Grade": _grade(dust, 30, 80, 150), "pm10Grade1h": _grade(dust, 30, 80, 150),
+            "pm25Grade": _grade(fine, 15, 35, 75), "pm25Grade1h": _grade(fine, 15, 35, 75),
             "so2Flag": None, "coFlag": None, "o3Flag": None, "no2Flag": None, "pm10Flag": None, "pm25Flag": None,
         }  # fmt: skip
         if number % 17 == 5:

@@ -133,7 +133,7 @@ async def _break(scope: Scope, ending: Literal["close", "reset"]) -> None:
     """End the connection under the response. The transport is put into the state by `running.py`'s protocol class."""
     transport: asyncio.Transport = scope["state"]["transport"]
     # What was sent must have left, or the break would come before it.
-    while transport.get_write_buffer_size():
+    while transport.get_write_buffer_size():  # noqa: ASYNC110  asyncio offers no event for it
         await asyncio.sleep(0.005)
     if ending == "reset":
         connection = transport.get_extra_info("socket")
