@@ -136,17 +136,19 @@ def _decide_aliases(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bo
     """
     ids = alias_ids(feed)
     connection.execute(
-        "CREATE TEMP TABLE overlaps AS SELECT DISTINCT f.fresh_row, l.live_id FROM "
+        "CREATE TEMP TABLE sharing AS SELECT DISTINCT f.fresh_row, l.live_id FROM "
         f"(SELECT {ROW} AS fresh_row, unnest({ids}) AS id FROM fresh) f JOIN "
         f"(SELECT {LID} AS live_id, unnest({ids}) AS id FROM live) l USING (id) "
-        # A live record whose own key is fresh belongs to that one.
-        "WHERE NOT EXISTS (SELECT 1 FROM decided d WHERE d.live_id = l.live_id AND d.fresh_row IS NOT NULL)"
     )
     if older:
-        connection.execute("DELETE FROM decided WHERE change = 'added' AND fresh_row IN (SELECT fresh_row FROM overlaps)")
+        connection.execute("DELETE FROM decided WHERE change = 'added' AND fresh_row IN (SELECT fresh_row FROM sharing)")
         return
+    # A live record whose own key is fresh belongs to that one.
     connection.execute(
-        "CREATE TEMP TABLE taken AS WITH owned AS (SELECT live_id, min(fresh_row) AS fresh_row FROM overlaps GROUP BY live_id) "
+        "DELETE FROM sharing WHERE live_id IN (SELECT live_id FROM decided WHERE live_id IS NOT NULL AND fresh_row IS NOT NULL)"
+    )
+    connection.execute(
+        "CREATE TEMP TABLE taken AS WITH owned AS (SELECT live_id, min(fresh_row) AS fresh_row FROM sharing GROUP BY live_id) "
         "SELECT live_id, fresh_row, change = 'added' AND row_number() OVER (PARTITION BY fresh_row ORDER BY live_id) = 1 AS leads "
         "FROM owned JOIN (SELECT fresh_row, change FROM decided WHERE fresh_row IS NOT NULL) USING (fresh_row)"
     )

@@ -129,9 +129,8 @@ def test_same_input_same_bytes(home: Home, tmp_path: Path) -> None:
     fetch = home.archive(feed, csv_of(*ROWS), at(date(2024, 2, 1)))
     digests = set()
     for n in range(2):
-        files = rebuild(
-            feed, as_of=None, store=home.store, ledger=home.ledger, workdir=tmp_path / "w", into=tmp_path / f"r{n}", threads=n + 1
-        )
+        surroundings = {"store": home.store, "ledger": home.ledger, "workdir": tmp_path / "w"}
+        files = rebuild(feed, as_of=None, **surroundings, into=tmp_path / f"r{n}", threads=n + 1)
         digests.add(files[0].read_bytes())
     built = home.build(feed, fetch)
     digests.add(home.store.get_bytes(built.files[0].key))
@@ -223,9 +222,9 @@ def test_a_changed_contract_rebuilds_from_the_archive(home: Home) -> None:
 
 
 def test_wording_is_no_part_of_the_digest() -> None:
-    assert contract_digest(wti()) == contract_digest(
-        make_feed([DAY, PRICE | {"title_ko": "가격", "unit": "USD"}], contract={"key": ["day"]})
-    )
+    reworded = make_feed([DAY, PRICE | {"title_ko": "가격", "unit": "USD"}], contract={"key": ["day"]})
+    assert contract_digest(wti()) == contract_digest(reworded)
+    assert contract_digest(wti()) != contract_digest(make_feed([DAY, PRICE | {"min": 0}], contract={"key": ["day"]}))
 
 
 def test_the_preview_shows_cleared_columns_only(home: Home) -> None:
