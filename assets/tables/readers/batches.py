@@ -267,20 +267,25 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-class Guard:
-    """A byte source that stops a parser which swallows without end: no record for RECORD_BYTES, or brackets beyond `depth`.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.S)
+_STRING_END = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.S)
 
-    Call `record()` at each record found. Brackets are counted in slices of 4 kB, those inside strings too, since the last record:
-    so the count may overshoot by what one record's strings hold, never undershoot by more than a slice.
+
+class Guard:
+    """A byte source that stops a parser which swallows without end: no record for RECORD_BYTES, or JSON nested beyond `depth`.
+
+    Call `record()` at each record found. The depth is exact at every 4 kB of what stands outside strings.
     """
 
     def __init__(self, source: Readable, order: Order, depth: int | None = None) -> None:
         self._source, self._order, self._depth = source, order, depth
         self._since = 0
         self._open = 0
+        self._in_string = False
+        self._edge = b""
 
     def record(self) -> None:
-        self._since = self._open = 0
+        self._since = 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
@@ -288,11 +293,27 @@ class Guard:
         if self._since > RECORD_BYTES:
             raise self._order.refuse(f"no record within {RECORD_BYTES:,} bytes", "check source.records_path")
         if self._depth is not None:
-            for start in range(0, len(data), 4096):
-                piece = data[start : start + 4096]
+            marks = self._outside_strings(data)
+            for start in range(0, len(marks), 4096):
+                piece = marks[start : start + 4096]
                 self._open += piece.count(b"[") + piece.count(b"{") - piece.count(b"]") - piece.count(b"}")
                 if self._open > self._depth:
                     raise self._order.refuse(f"values nested deeper than {self._depth:,}", "this is no table of records")
+        return data
+
+    def _outside_strings(self, data: bytes) -> bytes:
+        data, self._edge = self._edge + data, b""
+        if (len(data) - len(data.rstrip(b"\\"))) % 2:  # no escape may be split between two reads
+            data, self._edge = data[:-1], b"\\"
+        if self._in_string:
+            end = _STRING_END.match(data)
+            if end is None:
+                return b""
+            data, self._in_string = data[end.end() :], False
+        data = _STRING.sub(b"", data)
+        start = data.find(b'"')
+        if start >= 0:
+            data, self._in_string = data[:start], True
         return data
 
 

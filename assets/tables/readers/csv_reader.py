@@ -287,9 +287,11 @@ def _parsed(source: _Stream, names: list[str], shape: FileShape, order: Order, s
             ),
         )
         for batch in reader:
-            if held is not None and held.num_rows:
+            if not batch.num_rows:
+                continue
+            if held is not None:
                 yield _numbered(held, picked, broken, schema, source, stream)
-            held = batch if held is None or batch.num_rows or not held.num_rows else held
+            held = batch
     except (pa.ArrowException, OSError) as error:
         if source.error is not None:
             raise source.error from None
@@ -305,7 +307,7 @@ def _parsed(source: _Stream, names: list[str], shape: FileShape, order: Order, s
     rows = held.num_rows if held is not None else 0
     if broken.swallowed:
         raise _unclosed(order, broken.pending[-1][0])
-    if held is None or not rows or held.column(0)[rows - 1].as_py() != source.mark:
+    if held is None or held.column(0)[rows - 1].as_py() != source.mark:
         raise _unclosed(order, stream.records_read + rows + len(broken.pending))
     last = _numbered(held.slice(0, rows - 1), picked, broken, schema, source, stream, final=True)
     if last.num_rows:
