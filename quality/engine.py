@@ -87,6 +87,9 @@ class MadangDuckDBExecutionEngine(SqlAlchemyExecutionEngine):
         files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in parquet)
         with self.engine.connect() as connection:
             connection.exec_driver_sql("SET TimeZone = 'UTC'")
+            words = connection.exec_driver_sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()
+            preparer: Any = self.engine.dialect.identifier_preparer
+            preparer.reserved_words = {*preparer.reserved_words, *(str(row[0]) for row in words)}  # a column may be called `at`
             connection.exec_driver_sql(f"CREATE VIEW {RELATION} AS SELECT {columns} FROM read_parquet([{files}])")
             connection.commit()
             self.column_types = {str(row[0]): str(row[1]) for row in connection.exec_driver_sql(f"DESCRIBE {RELATION}").fetchall()}
