@@ -24,7 +24,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. `send`: how many bytes of the body really leave before the connection closes (None: all)."""
+    """One answer. `send`: how many bytes of the body really leave before the connection closes (None: all).
+
+    `pause_at`: after so many bytes of the body the rest comes in a packet of its own.
+    `framed`: False sends the body without any framing header of ours; the test gives its own.
+    """
 
     body: bytes = b""
     status: int = 200
@@ -32,6 +36,8 @@ class Answer:
     send: int | None = None
     chunked: bool = False
     delay_s: float = 0.0
+    framed: bool = True
+    pause_at: int = 0
 
 
 @dataclass
@@ -66,7 +72,7 @@ class Loopback:
         head = [f"HTTP/1.1 {answer.status} X", *(f"{n}: {v}" for n, v in answer.headers.items())]
         if answer.chunked:
             head.append("Transfer-Encoding: chunked")
-        elif "content-length" not in given and answer.status not in (204, 304):
+        elif answer.framed and "content-length" not in given and answer.status not in (204, 304):
             head.append(f"Content-Length: {len(answer.body)}")
         writer.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
         sent = answer.body if answer.send is None else answer.body[: answer.send]
@@ -76,7 +82,11 @@ class Loopback:
             if answer.send is None:
                 writer.write(b"0\r\n\r\n")
         else:
-            writer.write(sent)
+            writer.write(sent[: answer.pause_at])
+            if answer.pause_at:
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            writer.write(sent[answer.pause_at :])
         await writer.drain()
         return answer.send is None
 

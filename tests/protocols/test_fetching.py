@@ -434,6 +434,7 @@ def test_another_origin_is_news_whatever_the_bytes(world: World) -> None:
     world.fetch(make_feed(), lambda seen: Answer(b"rows", headers={"Madang-Origin": "synthetic"}))
     again, _ = world.fetch(make_feed(), lambda seen: Answer(b"rows", headers={"Madang-Origin": "replay"}))
     assert (again.outcome, again.origin, again.body_fetch_id) == ("Ok", "replay", again.fetch_id)
+    assert b"WARC-Type: revisit" not in world.warc(again)
 
 
 def test_304_to_an_unconditional_request_is_malformed(world: World) -> None:
@@ -538,6 +539,16 @@ def test_a_total_that_changes_restarts_from_page_1(world: World) -> None:
     assert [r for b in world.bodies(record) for r in json.loads(b)["rows"]] == grown
 
 
+def test_what_was_unchanged_before_a_restart_says_nothing_about_after_it(world: World) -> None:
+    world.fetch(make_feed("test_pages"), served(ROWS[:5]))
+    first, second, third = (page(ROWS[i : i + 2][: 5 - i], 5) for i in (0, 2, 4))
+    record, _ = world.fetch(
+        make_feed("test_pages"), in_turn(first, second, page(["r4", "r5"], 6), page(["x0", "r1"], 5), second, third)
+    )
+    assert record.outcome == "Ok"
+    assert [r for b in world.bodies(record) for r in json.loads(b)["rows"]] == ["x0", "r1", "r2", "r3", "r4"]
+
+
 def test_a_total_that_keeps_changing_fails(world: World) -> None:
     turns = iter(range(100))
     error, record = world.fails(make_feed("test_pages"), lambda seen: page([f"x{(n := next(turns))}", "y"], 100 + n))
@@ -616,6 +627,19 @@ def test_requests_are_spaced_and_places_are_given_back(world: World) -> None:
     assert world.ledger.acquire_lease("agency.example", concurrency=1, holder="other", ttl_s=30, now=now)
     world.clock.slept.clear()
     assert world.fetch(feed, served(["other"]))[0].outcome == "Ok"
+
+
+def test_the_place_is_free_while_we_wait_to_ask_again(world: World) -> None:
+    found = []
+
+    class Watching(Clock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            found.append(world.ledger.acquire_lease("agency.example", concurrency=1, holder="o", ttl_s=0, now=self.now()))
+
+    world.clock = Watching()
+    world.fetch(make_feed(limits=Limits(concurrency=1)), in_turn(Answer(b"", 500), Answer(b"rows")))
+    assert found == [True]
 
 
 def test_a_pause_that_another_process_was_told_to_make_is_made_here_too(world: World) -> None:

@@ -84,6 +84,14 @@ def test_a_cut_body_without_a_validator_stays_cut_and_keeps_what_came(tmp_path: 
     assert exchange.bytes_read == 100_000
 
 
+def test_what_came_before_broken_framing_is_kept(tmp_path: Path) -> None:
+    body = b"5\r\nhello\r\n" + b"5\r\nworld\r\nnonsense\r\n"
+    broken = Answer(body, headers={"Transfer-Encoding": "chunked"}, framed=False, pause_at=10)
+    exchange, _ = _ask(lambda seen: broken, tmp_path, limits=Limits(read_timeout_s=1))
+    assert not exchange.complete
+    assert exchange.body_path.read_bytes() == b"helloworld"
+
+
 def _ranged(etag: str, cut_at: int) -> Callable[[Seen], Answer]:
     def answer(seen: Seen) -> Answer:
         headers = {"ETag": etag, "Accept-Ranges": "bytes"}
