@@ -104,7 +104,7 @@ def check(paths: Iterable[Path], *, now: datetime | None = None) -> Check:
 
 
 def next_runs(feed: Feed, now: datetime | None = None, count: int = NEXT_RUNS) -> list[datetime]:
-    """The next run times of the feed's schedule after `now` (aware; default: the present), in its time zone."""
+    """The next run times of the schedule after `now` (aware; default: the present), in its time zone, within eight years."""
     zone = ZoneInfo(feed.schedule.timezone)
     start = (now or datetime.now(UTC)).astimezone(zone)
     minutes, hours, days, months, weekdays = _cron_values(feed.schedule.cron)
