@@ -1,4 +1,4 @@
-"""The data of a release in a local folder: shards of the release before reused where nothing in them changed, new ones for the rest.
+"""The data of a release in a local folder: earlier shards reused where nothing in them changed, new ones for the rest.
 
 What is a record and where it belongs is decided before (`prepare.py`, `split.py`); how a shard is written is `shards.py`.
 """
@@ -169,5 +169,5 @@ def _first_release(previous: Previous | None, name: str) -> str | None:
     """The version that a reused shard first appeared in."""
     if previous is None:
         return None
-    entry = next((f for f in previous.manifest["files"] if f["path"] == name), {})
+    entry: dict[str, Any] = next((f for f in previous.manifest["files"] if f["path"] == name), {})
     return str(entry.get("reused_from") or previous.version)

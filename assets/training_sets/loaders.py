@@ -230,7 +230,7 @@ def _value(value: Any, dtype: pa.DataType) -> Any:
 class Worker:
     """The process that the heavy loaders run in. It answers one request a line and ends with its parent."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         environment = {
             **os.environ,
             "HF_HUB_OFFLINE": "1",
@@ -240,7 +240,7 @@ class Worker:
             "OMP_NUM_THREADS": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "assets.training_sets.loaders"],
+            [sys.executable, "-m", "assets.training_sets.loaders", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -275,16 +275,24 @@ class Worker:
 
 
 @cache
-def worker() -> Worker:
-    """The worker of this process, started at the first call; starting it early hides the time its imports take."""
-    return Worker()
+def worker(name: str) -> Worker:
+    """The worker that the loader `name` runs in, started at the first call; starting it early hides the time its imports take.
+
+    mlcroissant, by far the slowest, has one of its own; each worker answers one caller at a time.
+    """
+    return _start("mlcroissant" if name == "mlcroissant" else "datasets")
+
+
+@cache
+def _start(module: str) -> Worker:
+    return Worker(module)
 
 
 def _serve() -> None:
     """Answer requests until stdin ends. Loaders print as they like, so the answers keep a stdout of their own."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for name in ("datasets", "mlcroissant"):
+    for name in sys.argv[1:]:
         if installed(name):
             __import__(name)
     for line in sys.stdin:

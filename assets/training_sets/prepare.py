@@ -19,7 +19,11 @@ PROVENANCE = ("_source_id", "_source_row", "_fetched_at")
 TECHNICAL = ("_record_id", *PROVENANCE, "_component_id", "_split")
 """Columns that every release carries after the declared ones."""
 
-_TECHNICAL_TYPES = {"_source_id": pl.String, "_source_row": pl.Int64, "_fetched_at": pl.Datetime("us", "UTC")}
+_TECHNICAL_TYPES: dict[str, pl.DataType] = {
+    "_source_id": pl.String(),
+    "_source_row": pl.Int64(),
+    "_fetched_at": pl.Datetime("us", "UTC"),
+}
 
 
 @dataclass(frozen=True)

@@ -120,12 +120,12 @@ def read_manifest(source: Source, name: str, entry: dict[str, Any]) -> tuple[dic
     """The manifest of a committed release, checked against `_COMMITTED` and the index; also its bytes."""
     prefix = f"sets/{name}/v{entry['version']}"
     try:
-        committed = json.loads(source.get(f"{prefix}/{COMMITTED}"))
+        sealed = _sealed(source.get(f"{prefix}/{COMMITTED}"))
     except FileNotFoundError:
         raise NotPublished(f"{name} {entry['version']} is not committed", where=source.url, mend="take another version") from None
     raw = source.get(f"{prefix}/manifest.json")
     digest = hashlib.sha256(raw).hexdigest()
-    if digest != committed["manifest_sha256"] or digest != entry.get("manifest_sha256", digest):
+    if digest != sealed or digest != entry.get("manifest_sha256", digest):
         raise IntegrityError(
             "manifest.json is not the one that was committed", where=f"{source.url}/{prefix}", mend="do not use it"
         )
@@ -184,18 +184,21 @@ def verify(target: str | Path) -> Verified:
         source, prefix = Source(folder.parent.as_uri()), f"{folder.name}/"
     try:
         raw = source.get(prefix + "manifest.json")
-        committed = json.loads(source.get(prefix + COMMITTED))
+        seal = source.get(prefix + COMMITTED)
     except FileNotFoundError as error:
         missing = str(error).rpartition("/")[2]
         return Verified(False, "", "", 0, 0, missing, "is missing", (f"{missing}: is missing",))
+    sealed = _sealed(seal)
+    if sealed != hashlib.sha256(raw).hexdigest():
+        wrong, reason = ("manifest.json", "is not the one that was committed") if sealed else (COMMITTED, "is no commit marker")
+        return Verified(False, "", "", 0, 0, wrong, reason, (f"{wrong}: {reason}",))
     manifest = json.loads(raw)
     problems: list[tuple[str, str]] = []
-    if hashlib.sha256(raw).hexdigest() != committed["manifest_sha256"]:
-        problems.append(("manifest.json", "is not the one that was committed"))
     if not _same(source, prefix + "SHA256SUMS", sums(manifest)):
         problems.append(("SHA256SUMS", "does not say what the manifest says"))
     size = 0
     for item in manifest["files"]:
+        _inside(Path(prefix), item["path"])
         if reason := _differs(source, prefix + item["path"], item):
             problems.append((item["path"], reason))
         size += item["bytes"]
@@ -204,9 +207,9 @@ def verify(target: str | Path) -> Verified:
         root = source._store.root / prefix
         surplus = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
         problems += [(p, "is not in the manifest") for p in surplus if p not in known]
-    first = problems[0] if problems else (None, "")
+    wrong, reason = problems[0] if problems else (None, "")
     said = tuple(f"{path}: {reason}" for path, reason in problems)
-    return Verified(not problems, manifest["dataset_id"], manifest["version"], len(manifest["files"]), size, *first, said)
+    return Verified(not problems, manifest["dataset_id"], manifest["version"], len(manifest["files"]), size, wrong, reason, said)
 
 
 def sums(manifest: dict[str, Any]) -> bytes:
@@ -216,6 +219,15 @@ def sums(manifest: dict[str, Any]) -> bytes:
 
 def committed_bytes(manifest: bytes) -> bytes:
     return (json.dumps({"manifest_sha256": hashlib.sha256(manifest).hexdigest()}) + "\n").encode()
+
+
+def _sealed(raw: bytes) -> str:
+    """The manifest's digest that a `_COMMITTED` states; empty when it is no such marker."""
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return ""
+    return str(value.get("manifest_sha256", "")) if isinstance(value, dict) else ""
 
 
 def _fetch(source: Source, key: str, path: Path, item: dict[str, Any]) -> None:

@@ -117,9 +117,9 @@ def build_set(
             where=f"training set {spec.name}",
             mend="pull real rows, or say --allow-synthetic",
         )
-    heavy = [n for n in loader_names if n in loaders.IN_WORKER and loaders.installed(n)]
-    if heavy:
-        loaders.worker()  # it imports while this process splits and writes
+    for name in loader_names:
+        if name in loaders.IN_WORKER and loaders.installed(name):
+            loaders.worker(name)  # it imports while this process splits and writes
     publish.adopt(store, spec.name, now)
     index = publish.load_index(store, spec.name)
     if index["hold"] is not None:

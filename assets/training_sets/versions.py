@@ -73,8 +73,9 @@ def compare_records(before: pl.DataFrame, after: pl.DataFrame) -> tuple[Differen
         .otherwise(pl.lit("unchanged"))
     )
     changes = both.select("_record_id", change.alias("change"))
-    counts = {str(c): int(n) for c, n in changes.group_by("change").len().iter_rows()}
-    return Difference(**counts), changes.filter(pl.col("change") != "unchanged").sort("_record_id")
+    count = {str(c): int(n) for c, n in changes.group_by("change").len().iter_rows()}.get
+    difference = Difference(count("added", 0), count("edited", 0), count("withdrawn", 0), count("moved", 0), count("unchanged", 0))
+    return difference, changes.filter(pl.col("change") != "unchanged").sort("_record_id")
 
 
 def compare_columns(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

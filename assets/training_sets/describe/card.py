@@ -79,8 +79,12 @@ def _features(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _yaml(data: Mapping[str, Any]) -> str:
-    yaml, out = YAML(typ="safe", pure=True), io.StringIO()
-    yaml.default_flow_style, yaml.allow_unicode, yaml.sort_base_mapping_type_on_output, yaml.width = False, True, False, 120
+    out = io.StringIO()
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 120
     yaml.dump(dict(data), out)
     return out.getvalue()
 
@@ -91,13 +95,12 @@ def _list(items: Any, otherwise: str = NOT_ASSESSED) -> str:
 
 def _body(facts: Facts, evidence: Mapping[str, Any]) -> str:
     spec, rows = facts.spec, facts.rows
-    columns = "\n".join(
-        f"| `{c['name']}` | {c['arrow_type']} | {c['role']} | {_cell(c['title_ko'] or c['title_en'])} | {_cell(c['description'])} | {c['unit'] or ''} |"
-        for c in schema_json(facts)["columns"]
-    )
+    columns = "\n".join(_column_row(c) for c in schema_json(facts)["columns"])
+    table = f"| column | type | role | title | meaning | unit |\n| --- | --- | --- | --- | --- | --- |\n{columns}"
     left_out = _list((f"`{c.name}` ({c.reason.replace('_', ' ')}): {c.note}" for c in spec.left_out), "None.")
-    splits = "\n".join(f"| {s} | {n:,} |" for s, n in rows.items())
+    splits = "| split | records |\n| --- | --- |\n" + "\n".join(f"| {s} | {n:,} |" for s, n in rows.items())
     dropped = _list((f"{n:,} records: {reason}" for reason, n in facts.left_out.items()), "No record was left out.")
+    as_of = stamp(facts.as_of) if facts.as_of else NOT_ASSESSED
     licence = facts.rights["outbound_license"]
     attribution = facts.rights["attribution_text_en"] or "No attribution is required; see legal/ATTRIBUTION.md."
     source_lines = _list(
@@ -106,21 +109,19 @@ def _body(facts: Facts, evidence: Mapping[str, Any]) -> str:
     )
     sections = {
         "Summary": f"{spec.summary}\n\n{spec.summary_ko}".strip()
-        + f"\n\nVersion {facts.version}, {sum(rows.values()):,} records, as of {stamp(facts.as_of) if facts.as_of else NOT_ASSESSED}.",
+        + f"\n\nVersion {facts.version}, {sum(rows.values()):,} records, as of {as_of}.",
         "Quick start": _quick_start(facts),
         "Intended and out-of-scope uses": f"Intended:\n\n{_list(spec.intended_uses)}\n\nOut of scope:\n\n{_list(spec.unfit_uses)}",
-        "Composition": f"| column | type | role | title | meaning | unit |\n| --- | --- | --- | --- | --- | --- |\n{columns}\n\nLeft out of the release:\n\n{left_out}",
-        "Collection": "Synthetic rows, made to test the method."
-        if facts.synthetic
-        else f"Fetched from the agencies' own interfaces and kept as received.\n\n{source_lines}",
-        "Preparation": f"Rows are typed and judged one by one; refused rows are not here. {facts.read:,} rows came in. Nothing is imputed.",
+        "Composition": f"{table}\n\nLeft out of the release:\n\n{left_out}",
+        "Collection": f"{origin_line(facts.origin)}\n\n{source_lines}",
+        "Preparation": f"Rows are judged one by one; refused rows are not here. {facts.read:,} rows came in. Nothing is imputed.",
         "Labels": _label(facts),
-        "Splits and leakage proof": f"{_split_text(facts)}\n\n| split | records |\n| --- | --- |\n{splits}\n\n{dropped}\n\n{_checks(evidence['leakage'])}",
+        "Splits and leakage proof": f"{_split_text(facts)}\n\n{splits}\n\n{dropped}\n\n{_checks(evidence['leakage'])}",
         "Quality summary": _checks(evidence["quality"]),
         "Bias and limits": f"{_list(spec.limits)}\n\nBias: {NOT_ASSESSED}.",
         "Personal data": f"{NOT_ASSESSED.capitalize()}.",
         "Licence and attribution": f"{licence['title']} ({licence['url']}); computed in `legal/rights.json`.\n\n{attribution}",
-        "Provenance": "Each record names its fetch (`_source_id`) and row (`_source_row`); `provenance/sources.parquet` describes the fetches.",
+        "Provenance": "Each record names its fetch (`_source_id`) and row (`_source_row`); see `provenance/sources.parquet`.",
         "Maintenance": f"Published by {spec.publisher}. A published version is never altered; each change is a new one.",
         "Changes": facts.difference.in_words() + ". See CHANGELOG.md.",
         "Citation": f"```bibtex\n{bibtex(facts)}\n```",
@@ -128,6 +129,11 @@ def _body(facts: Facts, evidence: Mapping[str, Any]) -> str:
     text = f"{origin_line(facts.origin)}\n\n# {spec.title_en} · {spec.title}\n"
     text += "".join(f"\n## {heading}\n\n{body}\n" for heading, body in sections.items())
     return text + f"\nCanary of the test split, which no training corpus should hold: `{canary(spec)}`\n"
+
+
+def _column_row(column: Mapping[str, Any]) -> str:
+    title, meaning = _cell(column["title_ko"] or column["title_en"]), _cell(column["description"])
+    return f"| `{column['name']}` | {column['arrow_type']} | {column['role']} | {title} | {meaning} | {column['unit'] or ''} |"
 
 
 def _cell(text: str) -> str:
@@ -139,7 +145,7 @@ def _label(facts: Facts) -> str:
     head = f"`{label.column}`. Features are known: {facts.spec.known_at}"
     if label.classes is None:
         return head
-    counts = dict(facts.frame[label.column].value_counts().iter_rows())
+    counts = dict(facts.frame[label.column].value_counts(name="_n").iter_rows())
     lines = "\n".join(f"| {i} | {c} | {int(counts.get(i, 0)):,} |" for i, c in enumerate(label.classes))
     return f"{head}\n\n| value | class | records |\n| --- | --- | --- |\n{lines}"
 
@@ -151,7 +157,7 @@ def _split_text(facts: Facts) -> str:
         return f"By time: validation from {rule.validation_from}, test from {rule.test_from}{gap}."
     unit = f"groups by {', '.join(facts.spec.group)}" if facts.spec.group else "records, equal ones together"
     return (
-        f"By a stable hash of {unit} (salt `{rule.salt}`): {rule.train:.0%} train, {rule.validation:.0%} validation, the rest test. "
+        f"By a stable hash of {unit} (salt `{rule.salt}`): {rule.train:.0%} train, {rule.validation:.0%} validation, rest test. "
         "A record keeps its split for ever."
     )
 

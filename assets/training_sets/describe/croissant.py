@@ -6,9 +6,10 @@ over https: each of these is there because the nicer form validates and then fai
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from assets.training_sets.describe.facts import NOT_ASSESSED, Facts, stamp
+from assets.training_sets.describe.facts import NOT_ASSESSED, Facts, origin_line, stamp
 from assets.training_sets.describe.schema import croissant_type
 
 CONTEXT: dict[str, Any] = {
@@ -84,9 +85,7 @@ def croissant(facts: Facts, *, local: bool) -> dict[str, Any]:
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": facts.name,
         "alternateName": [facts.spec.title, facts.spec.title_en],
-        "description": f"{facts.spec.summary} ({'synthetic rows, nobody`s data' if facts.synthetic else 'origin: ' + facts.origin})".replace(
-            "`", "'"
-        ),
+        "description": f"{facts.spec.summary} {origin_line(facts.origin)}",
         "version": facts.version,
         "sdVersion": facts.version,
         "isLiveDataset": False,
@@ -121,7 +120,8 @@ def bibtex(facts: Facts) -> str:
     """A citation. A synthetic release names no agency, and neither does this."""
     key, year = f"{facts.name}_{facts.version.replace('.', '_')}", facts.created_at.year
     note = f", note={{{facts.origin} rows}}" if facts.origin != "agency" else ""
-    return f"@misc{{{key}, title={{{facts.spec.title_en}}}, author={{{{{facts.spec.publisher}}}}}, year={{{year}}}, version={{{facts.version}}}{note}}}"
+    who, what = f"author={{{{{facts.spec.publisher}}}}}", f"title={{{facts.spec.title_en}}}"
+    return f"@misc{{{key}, {what}, {who}, year={{{year}}}, version={{{facts.version}}}{note}}}"
 
 
 def _file(facts: Facts, path: str, size: int, sha256: str, local: bool) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _field(facts: Facts, record_set: str, shard: str, column: str) -> dict[str, 
 
 def _rai(facts: Facts) -> dict[str, Any]:
     spec = facts.spec
-    first, last = (facts.frame["_fetched_at"].min(), facts.frame["_fetched_at"].max()) if facts.frame.height else (None, None)
+    seen = [t for t in (facts.frame["_fetched_at"].min(), facts.frame["_fetched_at"].max()) if isinstance(t, datetime)]
     sources = (
         "Synthetic rows, made to test the method."
         if facts.synthetic
@@ -219,10 +219,10 @@ def _rai(facts: Facts) -> dict[str, Any]:
         "dataCollection": sources,
         "dataCollectionType": "Synthetic" if facts.synthetic else "Secondary Data analysis",
         "dataCollectionMissingData": "A value that the source does not give is null; nothing is imputed.",
-        "dataCollectionRawData": "Kept as received in the publisher's archive; provenance/sources.parquet has its digests.",
-        "dataCollectionTimeframe": [t.strftime("%Y-%m-%dT%H:%M:%SZ") for t in (first, last) if hasattr(t, "strftime")],
+        "dataCollectionRawData": "Kept as received in the publisher's archive; provenance/sources.parquet has digests.",
+        "dataCollectionTimeframe": [stamp(t) for t in seen],
         "dataImputationProtocol": "None.",
-        "dataManipulationProtocol": "Columns known only after the outcome are left out; schema/default.json lists them with reasons.",
+        "dataManipulationProtocol": "Columns known only after the outcome are left out; schema/default.json lists them.",
         "dataPreprocessingProtocol": [
             "Typed and judged row by row against the feed's contract; refused rows are in quarantine, not here."
         ],

@@ -119,6 +119,6 @@ def origin_line(origin: str) -> str:
     """What the card's first line says of where the rows come from."""
     return {
         "agency": "Origin: agency. The rows were fetched from the agencies named below.",
-        "replay": "Origin: replay. The rows are agency files served again from a recording, not fetched from the agency for this release.",
-        "synthetic": "Origin: synthetic. These rows were made up to test the method; they are nobody's data and no figure here is a finding.",
+        "replay": "Origin: replay. Agency files served again from a recording; nothing was fetched from the agency for it.",
+        "synthetic": "Origin: synthetic. Rows made up to test the method; they are nobody's data, no figure is a finding.",
     }[origin]

@@ -32,8 +32,9 @@ def _column(facts: Facts, values: pl.Series) -> dict[str, Any]:
     nulls = values.null_count()
     head = {"nan_count": nulls, "nan_proportion": round(nulls / len(values), 5) if len(values) else 0.0}
     found = values.drop_nulls()
+    body: dict[str, Any]
     if name == label.column and label.classes is not None:
-        counts = dict(found.value_counts().iter_rows())
+        counts = dict(found.value_counts(name="_n").iter_rows())
         frequencies = {c: int(counts.get(i, 0)) for i, c in enumerate(label.classes)}
         kind, body = (
             "class_label",
@@ -48,8 +49,8 @@ def _column(facts: Facts, values: pl.Series) -> dict[str, Any]:
         }
     kind = _kind(values)
     if kind == "string_label" or kind == "bool":
-        counts = found.value_counts(sort=True).iter_rows()
-        body = {"n_unique": found.n_unique(), "frequencies": {_text(v): int(n) for v, n in counts}}
+        tally = found.value_counts(sort=True, name="_n").iter_rows()
+        body = {"n_unique": found.n_unique(), "frequencies": {_text(v): int(n) for v, n in tally}}
     elif kind == "string_text":
         body = {"n_unique": found.n_unique(), **_numbers(found.str.len_chars().cast(pl.Int64), whole=True)}
     elif kind == "datetime":
@@ -73,7 +74,7 @@ def _kind(values: pl.Series) -> str:
 
 def _numbers(values: pl.Series, *, whole: bool) -> dict[str, Any]:
     if not len(values):
-        return {k: None for k in ("min", "max", "mean", "median", "std", "histogram", "quantiles")}
+        return dict.fromkeys(("min", "max", "mean", "median", "std", "histogram", "quantiles"))
     low, high = values.min(), values.max()
     floats = values.cast(pl.Float64)
     quantiles = {str(q): _finite(floats.quantile(q, "linear")) for q in QUANTILES}
@@ -90,15 +91,17 @@ def _numbers(values: pl.Series, *, whole: bool) -> dict[str, Any]:
 def _histogram(values: pl.Series, whole: bool) -> dict[str, list[Any]]:
     """Ten bins of equal width from min to max; for integers edges are integers and there are fewer bins in a short range."""
     low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
+    width: float
+    edges: list[Any]
     if whole:
         width = max(1, math.ceil((high - low + 1) / BINS))
         count = max(1, math.ceil((high - low + 1) / width))
-        edges = [int(low) + width * i for i in range(count)] + [int(high)]
+        edges = [int(low) + int(width) * i for i in range(count)] + [int(high)]
     else:
         count, width = BINS, (high - low) / BINS or 1.0
         edges = [low + width * i for i in range(BINS)] + [high]
     places = ((values - low) / width).floor().clip(0, count - 1).cast(pl.Int64)
-    counts = dict(places.value_counts().iter_rows())
+    counts = dict(places.value_counts(name="_n").iter_rows())
     return {"hist": [int(counts.get(i, 0)) for i in range(count)], "bin_edges": edges}
 
 
