@@ -25,7 +25,7 @@ def build_sets(settings: Settings, names: Sequence[str], definitions: dg.Definit
     Raises MadangError with the first failure's own sentence.
     """
     from assets.training_sets.load import load_sets
-    from orchestration.definitions import build_definitions
+    from orchestration.assembly import build_definitions
 
     declared = load_sets(settings.set_folders)
     unknown = [name for name in names if name not in declared]

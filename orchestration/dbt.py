@@ -6,6 +6,8 @@ materialization recorded, only after dbt has ended well: what a test refused is 
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +61,6 @@ def manifest_path() -> Path:
 
 
 def _parse() -> None:
-    import subprocess
-    import sys
 
     command = [
         sys.executable,
@@ -113,10 +113,10 @@ def build_dbt_assets(feeds: Mapping[str, Feed]) -> dg.AssetsDefinition:
         manifest=manifest,
         name="dbt_build",
         dagster_dbt_translator=Translator(feeds),
-        required_resource_keys={"platform"},
+        required_resource_keys={"platform", "dbt"},
         pool=POOL,
     )
-    def dbt_build(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def dbt_build(context: dg.AssetExecutionContext) -> Iterator[Any]:
         platform: Platform = context.resources.platform
         selected = {key.path[-1] for key in context.selected_asset_keys if key.path[0] == "model"} & set(training)
         with platform.workdir("dbt") as workdir, guard():
@@ -126,7 +126,9 @@ def build_dbt_assets(feeds: Mapping[str, Feed]) -> dg.AssetsDefinition:
             variables = tables_vars(live, models_dir=str(workdir / "models"))
             Path(platform.warehouse).parent.mkdir(parents=True, exist_ok=True)
             os.environ.update({k: v for k, v in dbt_environment(platform.warehouse).items() if os.environ.get(k) != v})
-            run = dbt.cli(["build", "--vars", json.dumps(variables)], context=context, target_path=workdir / "target")
+            run = context.resources.dbt.cli(
+                ["build", "--vars", json.dumps(variables)], context=context, target_path=workdir / "target"
+            )
             held = []
             for event in run.stream():
                 # A training model's success counts only once its tests have passed and its rows have landed.
@@ -179,4 +181,6 @@ def _with_metadata(event: Any, extra: Mapping[str, Any]) -> Any:
 
 
 def dbt_resource() -> DbtCliResource:
-    return DbtCliResource(project_dir=DbtProject(DBT_PROJECT, profiles_dir=DBT_PROJECT), dbt_executable="dbt")
+    return DbtCliResource(
+        project_dir=DbtProject(DBT_PROJECT, profiles_dir=DBT_PROJECT), dbt_executable=str(Path(sys.executable).with_name("dbt"))
+    )

@@ -5,7 +5,9 @@ A run started here is a run like any other: `madang up` shows it, with its check
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,7 +62,14 @@ def run_job(
 ) -> RunResult:
     """Execute a job in this process and wait. Failures are returned, not raised."""
     job = definitions.resolve_job_def(name)
-    result = job.execute_in_process(instance=opened, raise_on_error=False, asset_selection=list(selection) if selection else None)
+    # The run's own log keeps everything; the terminal is for what the command says, and dbt would print on it.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as printed, contextlib.redirect_stdout(printed):
+        result = job.execute_in_process(
+            instance=opened,
+            raise_on_error=False,
+            asset_selection=list(selection) if selection else None,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
     metadata: dict[tuple[str, ...], dict[str, Any]] = {}
     changed = set()
     for event in result.all_events:

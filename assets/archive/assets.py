@@ -70,16 +70,18 @@ def fetch_feed(platform: Platform, feed: Feed, say: Callable[[str], Any] | None 
     """One fetch of a feed with everything that the platform gives it. Raises FetchFailed and other MadangErrors."""
     from assets.protocols.fetching import FetchDeps, run_fetch
 
-    with platform.workdir("fetch") as workdir:
-        deps = FetchDeps(
-            store=platform.store,
-            ledger=platform.ledger,
-            transport=platform.transport,
-            secrets=platform.secrets,
-            workdir=workdir,
-            progress=None if say is None else lambda progress: say(str(progress)),
-        )
-        return run_fetch(feed, deps=deps)
+    # One folder for all fetches, so that the next one sweeps what a killed one left.
+    workdir = platform.home / "spool" / "fetches"
+    workdir.mkdir(parents=True, exist_ok=True)
+    deps = FetchDeps(
+        store=platform.store,
+        ledger=platform.ledger,
+        transport=platform.transport,
+        secrets=platform.secrets,
+        workdir=workdir,
+        progress=None if say is None else lambda progress: say(str(progress)),
+    )
+    return run_fetch(feed, deps=deps)
 
 
 def metadata_of(platform: Platform, feed: Feed, record: FetchRecord) -> dict[str, Any]:

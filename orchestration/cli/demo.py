@@ -81,9 +81,9 @@ def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, A
     from assets.feeds.load import load_feeds
     from assets.store import Store
     from assets.training_sets.load import load_sets
+    from orchestration.assembly import build_definitions, job_name
     from orchestration.building import build_sets, is_up_to_date, latest_release
     from orchestration.cli.feed import counts_of
-    from orchestration.definitions import build_definitions, job_name
     from orchestration.running import instance, run_job
 
     feeds = {id_: feed for id_, feed in load_feeds(settings.feed_folders).feeds.items() if feed.enabled}

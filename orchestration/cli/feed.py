@@ -70,7 +70,7 @@ def preview(id_: Id, rows: Annotated[int, typer.Option(min=1, max=1000, help="Ro
     from assets.archive.assets import fetch_feed
     from assets.store import Store
     from assets.tables.preview import judge_only
-    from orchestration.definitions import open_platform
+    from orchestration.opening import open_platform
     from orchestration.running import find_feed
 
     settings = Settings.from_environment()
@@ -114,7 +114,7 @@ def _print_rows(title: str, rows: Any) -> None:
 @app.command()
 def run(id_: Id, json_: Json = False) -> None:
     """Run the feed's job in Dagster now: fetch, archive, judge, swap the table. `madang up` shows the run."""
-    from orchestration.definitions import build_definitions, job_name
+    from orchestration.assembly import build_definitions, job_name
     from orchestration.running import find_feed, instance, run_job
 
     settings = Settings.from_environment()
@@ -161,7 +161,7 @@ def counts_of(settings: Settings, feed_id: str) -> dict[str, int]:
 def status(json_: Json = False) -> None:
     """Every feed as the ledger and the tables know it: last outcome, last confirmed check, rows, quarantine."""
     from assets.tables.index import read_index
-    from orchestration.definitions import open_platform
+    from orchestration.opening import open_platform
 
     settings = Settings.from_environment()
     platform = open_platform(settings, sets={})

@@ -1,0 +1,100 @@
+"""Assets, checks, jobs and schedules made from declarations. No network, no database, no Great Expectations import.
+
+A feed whose declaration is broken must not take the others down: it is left out, and `madang feed check` says why.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from assets.archive.assets import archive_asset, archive_key_of, group_of
+from assets.feeds.load import load_feeds
+from assets.feeds.model import Feed
+from assets.platform import Platform
+from assets.tables.assets import table_asset, table_key_of
+from assets.training_sets.assets import set_asset
+from assets.training_sets.load import load_sets
+from orchestration import jobs
+from orchestration.dbt import build_dbt_assets, dbt_resource
+from orchestration.failures import guard
+from orchestration.freshness import confirmed_on_time
+from orchestration.opening import open_platform
+from orchestration.settings import Settings
+
+Job = Any
+"""A job over a selection of assets, not yet resolved; Dagster does not export the type of it."""
+
+
+def build_definitions(settings: Settings | None = None) -> dg.Definitions:
+    """Every definition, from the declarations in the settings' folders."""
+    settings = settings or Settings.from_environment()
+    feeds, problems = load_feeds(settings.feed_folders)
+    sets = load_sets(settings.set_folders)
+    for problem in problems:
+        dg.get_dagster_logger("madang").error(f"left out: {problem}")
+    archives = [archive_asset(feed, guard) for feed in feeds.values()]
+    tables = [table_asset(feed, guard) for feed in feeds.values()]
+    products = [set_asset(spec, feeds, guard) for spec in sets.values()]
+    feed_jobs = {feed.id: feed_job(feed) for feed in feeds.values()}
+    sets_job = dg.define_asset_job("build_sets", selection=_downstream(), description="dbt models and training sets.")
+    return dg.Definitions(
+        assets=[*archives, *tables, build_dbt_assets(feeds), *products],
+        asset_checks=[confirmed_on_time(feed) for feed in feeds.values()],
+        jobs=[*feed_jobs.values(), sets_job, *jobs.NIGHT_JOBS],
+        schedules=[feed_schedule(feed, feed_jobs[feed.id]) for feed in feeds.values()],
+        sensors=[
+            dg.AutomationConditionSensorDefinition(
+                "automation", target=_downstream(), default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=30
+            )
+        ],
+        resources={"platform": platform_resource(settings), "dbt": dbt_resource()},
+        executor=dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor,
+    )
+
+
+def _downstream() -> dg.AssetSelection:
+    """Everything after the tables: dbt's models and seeds, and the sets."""
+    return dg.AssetSelection.key_prefixes(["model"], ["seed"], ["set"])
+
+
+def job_name(feed: Feed) -> str:
+    return f"feed__{feed.relation}"
+
+
+def feed_job(feed: Feed) -> Job:
+    """Fetch and table of one feed, and their checks."""
+    return dg.define_asset_job(
+        job_name(feed),
+        selection=dg.AssetSelection.assets(archive_key_of(feed), table_key_of(feed)),
+        description=f"{feed.agency.name}: {feed.title}",
+        tags={"madang/feed": feed.id, "madang/group": group_of(feed)},
+    )
+
+
+def feed_schedule(feed: Feed, job: Job) -> dg.ScheduleDefinition:
+    """The feed's own cron expression in its own time zone; running as soon as the daemon does, if the feed is enabled."""
+    return dg.ScheduleDefinition(
+        name=job_name(feed),
+        job=job,
+        cron_schedule=feed.schedule.cron,
+        execution_timezone=feed.schedule.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING if feed.enabled else dg.DefaultScheduleStatus.STOPPED,
+        description=feed.title,
+    )
+
+
+def platform_resource(settings: Settings) -> dg.ResourceDefinition:
+    """Opened when a run starts, from the environment of that run; closed when it ends."""
+
+    @contextmanager
+    def platform(context: dg.InitResourceContext) -> Iterator[Platform]:
+        opened = open_platform(settings)
+        try:
+            yield opened
+        finally:
+            if "ledger" in opened.__dict__:
+                opened.ledger.close()
+
+    return dg.ResourceDefinition(platform, description="The opened store, ledger and declarations")
