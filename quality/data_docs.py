@@ -60,8 +60,8 @@ def _rendered(document: dict[str, Any], title: str, run_name: str, run_time: dat
     import great_expectations
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.core.run_identifier import RunIdentifier
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
     result: Any = expectationSuiteValidationResultSchema.load(document)
     result.results = [one for one in result.results if _renders(one)]
@@ -70,8 +70,9 @@ def _rendered(document: dict[str, Any], title: str, run_name: str, run_time: dat
         "batch_kwargs": {"data_asset_name": title},
         "great_expectations_version": great_expectations.__version__,
     }
-    content = ValidationResultsPageRenderer(run_info_at_end=True).render(result)
-    return str(DefaultJinjaPageView().render(content, show_how_to_buttons=False))
+    renderer: Any = ValidationResultsPageRenderer(run_info_at_end=True)
+    view: Any = DefaultJinjaPageView()
+    return str(view.render(renderer.render(result), show_how_to_buttons=False))
 
 
 def _renders(result: Any) -> bool:

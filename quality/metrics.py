@@ -197,7 +197,7 @@ class DuckDBPairInSet(ColumnPairMapMetricProvider):
     condition_value_keys = ("value_pairs_set",)
     condition_domain_keys = ("batch_id", "table", "column_A", "column_B", "ignore_row_if")
 
-    @column_pair_condition_partial(engine=MadangDuckDBExecutionEngine)
+    @column_pair_condition_partial(engine=MadangDuckDBExecutionEngine)  # type: ignore[untyped-decorator]
     def _duckdb(cls: Any, column_a: Any, column_b: Any, value_pairs_set: Any = None, **_: Any) -> Any:
         if value_pairs_set is None:
             return sa.true()
@@ -215,7 +215,7 @@ class DuckDBCompoundCount(MulticolumnMapMetricProvider):
     condition_domain_keys = ("batch_id", "table", "column_list", "row_condition", "condition_parser", "ignore_row_if")
     function_domain_keys = condition_domain_keys
 
-    @multicolumn_function_partial(engine=MadangDuckDBExecutionEngine)
+    @multicolumn_function_partial(engine=MadangDuckDBExecutionEngine)  # type: ignore[untyped-decorator]
     def _duckdb(cls: Any, _column_list: Any, _column_names: Any, _table: Any, _table_columns: Any, **_: Any) -> Any:
         source = sa.select(*[sa.column(name) for name in _table_columns]).select_from(_table).alias("source")
         keys = [source.c[name] for name in _column_names]
@@ -238,7 +238,7 @@ def _rows_of_repeated_combinations(
     condition = metrics["unexpected_condition"][0]
     wanted = metric_value_kwargs["result_format"]
     index = wanted["unexpected_index_column_names"]
-    columns = [sa.literal_column(f'{_COUNTED}."{name}"').label(name) for name in index]
+    columns: list[Any] = [sa.literal_column(f'{_COUNTED}."{name}"').label(name) for name in index]
     query = sa.select(*columns).where(condition).limit(wanted["partial_unexpected_count"])
     rows = execution_engine.execute_query(query).fetchall()
     return [{name: [row[place] for row in rows] for place, name in enumerate(index)}] if rows else []
@@ -269,8 +269,9 @@ class DuckDBOutlierStatistics(ColumnAggregateMetricProvider):
         metric_value_kwargs: dict[str, Any],
         **_: Any,
     ) -> OutlierStatistics:
-        domain = execution_engine.add_column_row_condition(metric_domain_kwargs)
-        table, _compute, accessor = execution_engine.get_compute_domain(domain, domain_type=MetricDomainTypes.COLUMN)
+        engine: Any = execution_engine
+        domain = engine.add_column_row_condition(metric_domain_kwargs)
+        table, _compute, accessor = engine.get_compute_domain(domain, domain_type=MetricDomainTypes.COLUMN)
         column: Any = sa.cast(sa.column(accessor["column"]), sa.Double)
         source: Any = table.subquery() if isinstance(table, sa.Select) else table
         if metric_value_kwargs["method"] == "iqr":

@@ -49,8 +49,15 @@ SHOWN_ALWAYS: frozenset[str] = SHAPE | {
 HIDDEN = "hidden: the column is not cleared"
 
 _FIRST_LOOK = {"result_format": "BASIC", "partial_unexpected_count": 0, "include_unexpected_rows": False}
-_KEPT = ("element_count", "unexpected_count", "unexpected_percent", "missing_count", "missing_percent")
-_KEPT += ("unexpected_percent_total", "unexpected_percent_nonmissing")
+_KEPT: tuple[str, ...] = (
+    "element_count",
+    "unexpected_count",
+    "unexpected_percent",
+    "missing_count",
+    "missing_percent",
+    "unexpected_percent_total",
+    "unexpected_percent_nonmissing",
+)
 _UNPARSED_SQL = (
     """nullif(array_to_string([coalesce(f."column", 'record') for f in _failures if f.rule IN ('type', 'record')], ', '), '')"""
 )
@@ -173,10 +180,13 @@ class _Run:
 
     def _configuration(self, index: int) -> Any:
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+        from great_expectations.expectations.metadata_types import FailureSeverity
 
         spec = self.specs[index]
         meta = {"check": self.names[index]}
-        return ExpectationConfiguration(type=spec.type, kwargs=dict(spec.kwargs), severity=spec.severity, meta=meta)
+        return ExpectationConfiguration(
+            type=spec.type, kwargs=dict(spec.kwargs), severity=FailureSeverity(spec.severity), meta=meta
+        )
 
     def rows(self, index: int, row_column: str, limit: int | None) -> tuple[list[int] | None, bool]:
         """Source rows that break spec `index`, ascending (None: they cannot be named), and whether the list was cut."""
@@ -266,7 +276,7 @@ class _Run:
         from great_expectations.core import ExpectationSuiteValidationResult
 
         total = max(1, statistics["evaluated"])
-        whole = ExpectationSuiteValidationResult(
+        whole: Any = ExpectationSuiteValidationResult(
             results=list(results),
             success=statistics["successful"] == statistics["evaluated"],
             suite_name=self.label,
@@ -290,7 +300,8 @@ def _validator(engine: MadangDuckDBExecutionEngine, label: str) -> Any:
 
     from quality.engine import RELATION
 
-    data = SqlAlchemyBatchData(execution_engine=engine, table_name=RELATION, source_table_name=RELATION)
+    batch_data: Any = SqlAlchemyBatchData  # its overloads leave out the combination that its own data sources use
+    data = batch_data(execution_engine=engine, table_name=RELATION, source_table_name=RELATION)
     batch = Batch(data=data, batch_definition=LegacyBatchDefinition("madang", "parquet", label, IDDict()))
     validator = Validator(execution_engine=engine, batches=[batch])
     validator.metrics_calculator.show_progress_bars = False

@@ -34,6 +34,13 @@ class CheckResult:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def as_report(self) -> dict[str, Any]:
+        """One entry of `checks` in a release's reports (`reports/quality.json`): id, status, value, threshold, evidence."""
+        status = "pass" if self.passed else "fail" if self.severity == "critical" else "warn"
+        counts = {"unexpected_count": self.unexpected_count, "element_count": self.element_count}
+        evidence = {**{k: v for k, v in counts.items() if v is not None}, **({"note": self.note} if self.note else {})}
+        return {"id": self.name, "status": status, "value": self.observed, "threshold": self.expected, "evidence": evidence}
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> CheckResult:
         """The inverse of `as_json`; an unknown key is a TypeError."""

@@ -116,6 +116,13 @@ def test_no_value_of_an_uncleared_column_anywhere(verdict: ExpectationVerdict) -
     assert ExpectationVerdict.from_json(json.loads(text)) == verdict
 
 
+def test_checks_as_a_report(verdict: ExpectationVerdict) -> None:
+    report = {entry["id"]: entry for entry in (check.as_report() for check in verdict.checks)}
+    assert report["column_values_to_be_in_set_season"]["evidence"] == {"unexpected_count": 1, "element_count": 100}
+    assert {entry["status"] for entry in report.values()} == {"pass", "warn", "fail"}
+    assert report["column_values_to_be_between_hour"]["status"] == "warn"
+
+
 def test_nothing_of_a_value_in_logs_or_output(staged: Path, tmp_path: Path) -> None:
     """A conversion error quotes the value that it chokes on; it must reach neither a log nor the result."""
     code = (
