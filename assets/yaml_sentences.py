@@ -52,7 +52,7 @@ def sentence(
     if kind == "missing":
         return field, "is missing", f"add '{loc[-1]}:'"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _tag(model, data, loc, kind, ctx, None if secret else given)
+        return _tag(model, data, loc, kind, ctx, hidden=looks_like_key(str(ctx.get("tag", ""))))
     if kind in ("literal_error", "enum"):
         choices = list(re.findall(r"'([^']*)'", str(ctx.get("expected", ""))))
         near = None if secret else _nearest(str(given), choices)
@@ -132,7 +132,7 @@ def _unknown(model: type[BaseModel], data: Any, loc: Location) -> tuple[str, str
     return "is no field of a declaration here", f"did you mean '{near}'?" if near else f"{place} there can be: {', '.join(names)}"
 
 
-def _tag(model: type[BaseModel], data: Any, loc: Location, kind: str, ctx: dict[str, Any], given: Any) -> tuple[str, str, str]:
+def _tag(model: type[BaseModel], data: Any, loc: Location, kind: str, ctx: dict[str, Any], *, hidden: bool) -> tuple[str, str, str]:
     discriminator = str(ctx.get("discriminator", "")).strip("'")
     field = f"{dotted(loc)}.{discriminator}"
     expected = ctx.get("expected_tags")
@@ -141,10 +141,10 @@ def _tag(model: type[BaseModel], data: Any, loc: Location, kind: str, ctx: dict[
     if kind == "union_tag_not_found":
         return field, "is missing", f"add '{discriminator}:'; {listed}" if listed else f"add '{discriminator}:'"
     word = str(ctx.get("tag", ""))
-    near = _nearest(word, choices)
+    near = None if hidden else _nearest(word, choices)
     return (
         field,
-        f"{_shown(word, given is None)} is none of the choices",
+        f"{_shown(word, hidden)} is none of the choices",
         f"did you mean '{near}'? {listed[0].upper()}{listed[1:]}" if near else listed,
     )
 

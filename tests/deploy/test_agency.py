@@ -449,7 +449,7 @@ def test_shapes_of_items(client: Client) -> None:
 
 def test_every_fault_is_asked_for_above() -> None:
     source = Path(__file__).read_text(encoding="utf-8").partition("# --- faults")[2]
-    named = set(re.findall(r'"([a-z]+(?:_[a-z0-9]+)+|xxe|slow)(?::\d+)?"', source)) | {
+    named = set(re.findall(r'"([a-z0-9]+(?:_[a-z0-9]+)+|xxe|slow)(?::\d+)?"', source)) | {
         f"status_{n}" for n in (500, 503, 404, 403, 429)
     }
     assert set(NAMES) <= named

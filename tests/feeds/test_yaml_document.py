@@ -55,7 +55,7 @@ def line_of(text: str, feed: Path = SHIPPED) -> int:
         ("kind: full", "kind: [full]", "kind: full", "incremental.kind", "none of the choices", "full"),
         ("key: [iata]", "key: iata", "key: [", "contract.key", "needs a list", "[a, b]"),
         ("key: [iata]", "key: [code]", "contract:", "contract", "code", ""),
-        ("  format: csv", "  format: csv\n  delimeter: ','", "csv", "source.delimeter", "no field", "source"),
+        ("  format: csv", "  format: csv\n  delimeter: ','", "  format: csv", "source.delimeter", "no field", "source"),
         ("name: latitude, source: latitude, type: number", "name: latitude, source: latitude, typ: number", "name: latitude", "contract.columns[5].typ", "no field", "did you mean 'type'?"),
         ('"15 6 1 * *"', '"15 6 1 *"', "schedule:", "schedule.cron", "five fields", ""),
     ],
