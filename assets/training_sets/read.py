@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -173,10 +173,10 @@ def verify(target: str | Path) -> Verified:
     text = str(target).rstrip("/")
     scheme = urlsplit(text).scheme
     if scheme in ("http", "https", "s3", "file"):
-        base, _, release = text.rpartition("/sets/")
+        base, _, within = text.rpartition("/sets/")
         if not base:
             raise NotPublished("is not the address of a release", where=text, mend="give …/sets/<name>/v<version>")
-        source, prefix = Source(base), f"sets/{release}/"
+        source, prefix = Source(base), f"sets/{within}/"
     else:
         folder = Path(text).absolute()
         if not folder.is_dir():
@@ -207,9 +207,11 @@ def verify(target: str | Path) -> Verified:
         root = source._store.root / prefix
         surplus = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
         problems += [(p, "is not in the manifest") for p in surplus if p not in known]
-    wrong, reason = problems[0] if problems else (None, "")
-    said = tuple(f"{path}: {reason}" for path, reason in problems)
-    return Verified(not problems, manifest["dataset_id"], manifest["version"], len(manifest["files"]), size, wrong, reason, said)
+    release = Verified(not problems, manifest["dataset_id"], manifest["version"], len(manifest["files"]), size)
+    if not problems:
+        return release
+    said = tuple(f"{path}: {why}" for path, why in problems)
+    return replace(release, wrong=problems[0][0], reason=problems[0][1], problems=said)
 
 
 def sums(manifest: dict[str, Any]) -> bytes:
