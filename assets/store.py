@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from assets.errors import IntegrityError, SettingsError, StoreConflict
 SWAP_ATTEMPTS = 8
 TICKET_LIFE_S = 30
 """How long a writer may hold a pointer alone; far more than one small PUT needs."""
+SWAP_FILES = re.compile(r"(^|/)(\.tickets/|\.[^/]+\.(lock|part)$)")
+"""Lock and part files on `file://`, tickets on S3."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,18 @@ class Store:
         return True
 
     def size(self, key: str) -> int:
-        return int(obstore.head(self._store, _checked(key))["size"])
+        """Bytes. Raises FileNotFoundError where there is no such object."""
+        try:
+            return int(obstore.head(self._store, _checked(key))["size"])
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(f"{self.url}/{key}") from error
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys below `prefix/`, in no particular order."""
-        for page in obstore.list(self._store, prefix=_checked(prefix)):
+        """Keys below `prefix/`, in no particular order; what swapping a pointer needs beside it is not among them."""
+        return (key for key in self._keys(_checked(prefix)) if not SWAP_FILES.search(key))
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        for page in obstore.list(self._store, prefix=prefix):
             for meta in page:
                 yield str(meta["path"])
 
@@ -107,7 +117,8 @@ class Store:
     def download(self, key: str, path: Path) -> None:
         """Stream `key` into a local file, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        # A name of its own: threads of one process may download the same object at the same time.
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
             with part.open("wb") as file:
                 for chunk in obstore.get(self._store, _checked(key)).stream(min_chunk_size=4 * 1024 * 1024):
@@ -162,7 +173,7 @@ class Store:
             with _locked(path.with_name(f".{path.name}.lock")):
                 if self.read_pointer(key).version != old.version:
                     raise self._conflict(key)
-                part = path.with_name(f".{path.name}.{os.getpid()}.part")
+                part = path.with_name(f".{path.name}.part")
                 with part.open("wb") as file:
                     file.write(data)
                     file.flush()
@@ -197,7 +208,7 @@ class Store:
             ticket = f"{folder}/{time.time_ns() // 1_000_000}-{secrets.token_hex(8)}"
             self.put_bytes(ticket, b"")
             try:
-                others = [t for t in self.list(folder) if t.rpartition("/")[2] != ticket.rpartition("/")[2]]
+                others = [t for t in self._keys(folder) if t.rpartition("/")[2] != ticket.rpartition("/")[2]]
                 alive = [t for t in others if not self._expired(t)]
                 if not alive:
                     yield
@@ -281,6 +292,7 @@ def bootstrap(url: str) -> None:
         return
     from minio import Minio
     from minio.commonconfig import ENABLED
+    from minio.error import S3Error
     from minio.versioningconfig import VersioningConfig
 
     endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "https://s3.amazonaws.com"))
@@ -288,9 +300,15 @@ def bootstrap(url: str) -> None:
         endpoint=endpoint.netloc,
         access_key=os.environ.get("AWS_ACCESS_KEY_ID"),
         secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY"),
+        session_token=os.environ.get("AWS_SESSION_TOKEN"),
         region=os.environ.get("AWS_REGION", "us-east-1"),
         secure=endpoint.scheme == "https",
     )
     if not client.bucket_exists(bucket_name=parts.netloc):
-        client.make_bucket(bucket_name=parts.netloc)
+        try:
+            client.make_bucket(bucket_name=parts.netloc)
+        except S3Error as error:
+            # Another process of ours was faster.
+            if error.code not in ("BucketAlreadyOwnedByYou", "OperationAborted"):
+                raise
     client.set_bucket_versioning(bucket_name=parts.netloc, config=VersioningConfig(ENABLED))

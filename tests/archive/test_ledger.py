@@ -20,7 +20,7 @@ from assets.protocols.kernel import Validators
 from assets.store import Store
 from tests.archive.making import FEED, START, archived, fetch_id, record
 from tests.archive.working import hold_slots, lease_places, open_ledger, record_many, spend
-from tests.integration.postgres import new_database, postgres  # noqa: F401
+from tests.integration.postgres import new_database
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 SPAWN = multiprocessing.get_context("spawn")

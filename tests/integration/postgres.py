@@ -1,7 +1,7 @@
 """A real PostgreSQL server for tests: a throw-away cluster on loopback, gone when the test session ends.
 
-Use: `from tests.integration.postgres import postgres  # noqa: F401` and mark the test `integration`; `postgres` is the
-URL of a server that is empty at the session's start, `new_database(postgres)` the URL of an empty database in it.
+Use: the fixture `postgres` (tests/conftest.py) is the URL of a server that is empty at the session's start,
+`new_database(postgres)` the URL of an empty database in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
-import pytest
 
 START_DEADLINE_S = 60
 USER = "madangtest"
@@ -84,19 +83,6 @@ def running_postgres(programs: Path) -> Iterator[str]:
                 server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a running PostgreSQL. Not installed: a failure in CI, a named skip elsewhere."""
-    programs = binaries()
-    if programs is None:
-        reason = "PostgreSQL is not installed: apt-get install postgresql"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with running_postgres(programs) as url:
-        yield url
 
 
 def new_database(url: str) -> str:
