@@ -74,7 +74,7 @@ def merge(
     workdir.mkdir(parents=True, exist_ok=True)
     with sql.connect(workdir, threads=threads, memory_limit=memory_limit) as connection:
         _views(connection, feed, accepted, live)
-        _decide(connection, feed, older)
+        _decide(connection, feed, older, bool(live))
         tally = dict(connection.execute("SELECT change, count(*) FROM decided GROUP BY 1").fetchall())
         before = _count(connection, "live")
         counts = Changes(
@@ -105,8 +105,13 @@ def _views(connection: duckdb.DuckDBPyConnection, feed: Feed, accepted: Path, li
     connection.execute(f"CREATE TEMP VIEW live AS {' UNION ALL '.join(parts) or f'SELECT {empty}, 0::BIGINT AS {LID} WHERE false'}")
 
 
-def _decide(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool) -> None:
+def _decide(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool, any_live: bool) -> None:
     """Table `decided(fresh_row, live_id, change)`: one line for every live and every fresh record that matters."""
+    if not any_live:
+        connection.execute(
+            f"CREATE TEMP TABLE decided AS SELECT {ROW} AS fresh_row, NULL::BIGINT AS live_id, 'added' AS change FROM fresh"
+        )
+        return
     vanished = "withdrawn" if feed.deletes_mode == "snapshot_diff" and not older else "kept"
     differs = "unchanged" if older else "revised"
     if feed.contract.key:

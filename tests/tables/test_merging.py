@@ -137,7 +137,7 @@ def test_the_shrink_guard(tmp_path: Path, left: int, passes: bool) -> None:
 
 
 SNAPSHOT = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["1", "2", "-", None]), max_size=6)
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def fresh(tmp_path: Path) -> Path:
