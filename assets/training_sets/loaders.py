@@ -15,7 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from functools import cache
@@ -231,6 +233,7 @@ class Worker:
     """The process that the heavy loaders run in. It answers one request a line and ends with its parent."""
 
     def __init__(self, module: str) -> None:
+        self._busy = threading.Lock()
         environment = {
             **os.environ,
             "HF_HUB_OFFLINE": "1",
@@ -253,15 +256,21 @@ class Worker:
     def load(self, name: str, release: Path) -> dict[str, Loaded]:
         """`load_with` over there. Raises LoaderFailed with the loader's own message."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"loader": name, "release": str(release)}) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        line = ""
+        with self._busy, suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"loader": name, "release": str(release)}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
         if not line:
             raise LoaderFailed(f"the process that runs {name} died")
         answer = json.loads(line)
         if "error" in answer:
             raise LoaderFailed(answer["error"])
         return {split: Loaded(**loaded) for split, loaded in answer["splits"].items()}
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     def close(self) -> None:
         if self._process.poll() is None:
@@ -274,18 +283,20 @@ class Worker:
                 self._process.wait()
 
 
-@cache
 def worker(name: str) -> Worker:
     """The worker that the loader `name` runs in, started at the first call; starting it early hides the time its imports take.
 
     mlcroissant, by far the slowest, has one of its own; each worker answers one caller at a time.
     """
-    return _start("mlcroissant" if name == "mlcroissant" else "datasets")
+    module = "mlcroissant" if name == "mlcroissant" else "datasets"
+    with _starting:
+        if module not in _workers or not _workers[module].alive:
+            _workers[module] = Worker(module)
+        return _workers[module]
 
 
-@cache
-def _start(module: str) -> Worker:
-    return Worker(module)
+_starting = threading.Lock()
+_workers: dict[str, Worker] = {}
 
 
 def _serve() -> None:

@@ -106,7 +106,8 @@ def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
     if dtype.is_integer():
         return column.cast(pl.Int64)
     if dtype.is_float() or isinstance(dtype, pl.Decimal):
-        return (column.cast(pl.Float64) + 0.0).fill_nan(None)
+        number = column.cast(pl.Float64).fill_nan(None)
+        return pl.when(number == 0).then(0.0).otherwise(number).alias(name)  # polars folds `+ 0.0` away, and −0.0 stays
     if isinstance(dtype, pl.Datetime):
         return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us") if dtype.time_zone else column.dt.cast_time_unit("us")
     if dtype in (pl.Boolean, pl.Date, pl.String):

@@ -274,6 +274,8 @@ def _describe(facts: Facts, root: Path, left_out: pl.DataFrame) -> None:
     evidence = {n: json.loads((root / "reports" / f"{n}.json").read_text("utf-8"))["checks"] for n in ("leakage", "quality")}
     (root / "README.md").write_text(card.readme(facts, evidence), "utf-8")
     (root / "CITATION.cff").write_text(card.citation_cff(facts), "utf-8")
+    (root / "load").mkdir(exist_ok=True)
+    shutil.copyfile(Path(__file__).parent / "describe" / "load.py", root / "load" / "load.py")
     (root / "CHANGELOG.md").write_text(card.changelog(facts), "utf-8")
 
 

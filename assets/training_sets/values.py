@@ -23,7 +23,7 @@ def canonical(series: pl.Series) -> pl.Series:
     dtype = series.dtype
     if dtype.is_float():
         floats = series.cast(pl.Float64).fill_nan(None)
-        bits = pl.Series((floats.fill_null(0.0) + 0.0).to_numpy().view("int64")).cast(pl.String)
+        bits = pl.Series((floats.fill_null(0.0).to_numpy() + 0.0).view("int64")).cast(pl.String)
         text = pl.select(pl.when(floats.is_null()).then(None).otherwise(bits)).to_series()
     elif dtype.is_integer():
         text = series.cast(pl.String)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,8 +50,6 @@ def test_a_loader_sees_another_value(release: Path, tmp_path: Path, name: str) -
     """One changed value in one shard changes the checksum of that split in every loader, or the loader refuses."""
     if installed(name) is None:
         pytest.skip(f"{name} is not installed")
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(release, copy)
     path = next((copy / "data").glob("*/train/*.parquet"))
@@ -185,3 +186,28 @@ def test_real_hours_of_seoul_in_all_loaders(shared_data: Path, tmp_path: Path) -
     train = pl.read_parquet(store.root / "sets/little_set/v1.0.0/data/default/train")  # type: ignore[operator]
     assert train["seen_at"].is_sorted()
     assert prove.status(result.checks) == "pass"
+
+
+def test_the_release_s_own_loader_needs_pyarrow_only(release: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from load import batches, load; "
+        "t = load('train', ['_record_id']); parts = [b.num_rows for r in (0, 1) for b in batches('train', rank=r, world=2)]; "
+        "assert sum(parts) == t.num_rows and not {'assets', 'polars', 'pandas'} & set(sys.modules); print(t.num_rows)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(release / "load")], check=False, capture_output=True, text=True, cwd=release
+    )
+    assert result.stderr == ""
+    assert int(result.stdout) == json.loads((release / "manifest.json").read_text())["totals"]["rows_per_split"]["train"]
+
+
+def test_a_worker_that_died_is_a_verdict_and_is_replaced(release: Path) -> None:
+    if installed("datasets") is None:
+        pytest.skip("datasets is not installed")
+    first = worker("datasets")
+    first._process.kill()
+    first._process.wait()
+    with pytest.raises(LoaderFailed, match="died"):
+        first.load("datasets", release)
+    assert worker("datasets") is not first
+    assert worker("datasets").load("datasets", release) == load_with("pyarrow", release)

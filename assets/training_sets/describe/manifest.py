@@ -18,7 +18,15 @@ _MEDIA = {
     ".html": "text/html; charset=utf-8",
     ".arrow": "application/vnd.apache.arrow.file",
 }
-_ROLES = {"data": "data", "media": "media", "schema": "schema", "reports": "report", "provenance": "provenance", "legal": "legal"}
+_ROLES = {
+    "data": "data",
+    "media": "media",
+    "schema": "schema",
+    "reports": "report",
+    "provenance": "provenance",
+    "legal": "legal",
+    "load": "card",
+}
 
 
 def manifest(facts: Facts, root: Path, packaging: str) -> dict[str, Any]:
