@@ -10,14 +10,14 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from assets.errors import DeclarationError
-from assets.feeds.model import CRON_BOUNDS, Feed
+from assets.feeds.model import Feed
 from assets.yaml_document import Document, InvalidDeclaration, Problem, read, validate
 from assets.yaml_sentences import Location, dotted
 
@@ -27,8 +27,6 @@ FOLDER = Path(__file__).resolve().parent
 FEED_FILE = "feed.yaml"
 SCHEMA_FILE = FOLDER / "feed.schema.json"
 NEXT_RUNS = 3
-MAX_DAYS_AHEAD = 366 * 8 + 1
-"""29 February can be eight years off."""
 
 
 class Loaded(NamedTuple):
@@ -104,44 +102,26 @@ def check(paths: Iterable[Path], *, now: datetime | None = None) -> Check:
 
 
 def next_runs(feed: Feed, now: datetime | None = None, count: int = NEXT_RUNS) -> list[datetime]:
-    """The next run times of the schedule after `now` (aware; default: the present), in its time zone, within eight years."""
+    """The next run times of the schedule after `now` (aware; default: the present), in its time zone.
+
+    Fewer where the expression names no more days. A moment that the clock skips in spring is no run time.
+    """
+    from croniter import CroniterBadDateError, croniter
+
     zone = ZoneInfo(feed.schedule.timezone)
+    # Cron counts on the wall clock, so the zone is put on afterwards.
     start = (now or datetime.now(UTC)).astimezone(zone)
-    minutes, hours, days, months, weekdays = _cron_values(feed.schedule.cron)
+    ticks = croniter(feed.schedule.cron, start.replace(tzinfo=None), implement_cron_bug=True)
     found: list[datetime] = []
-    # Cron's own rule: a day counts when either field names it, unless one of the two begins with *.
-    either = not any(feed.schedule.cron.split()[i].startswith("*") for i in (2, 4))
-    for ahead in range(MAX_DAYS_AHEAD):
-        day = start.date() + timedelta(days=ahead)
-        by_day, by_weekday = day.day in days, day.isoweekday() % 7 in weekdays
-        if day.month not in months or not ((by_day or by_weekday) if either else (by_day and by_weekday)):
-            continue
-        for hour, minute in ((h, m) for h in sorted(hours) for m in sorted(minutes)):
-            moment = datetime.combine(day, time(hour, minute), zone)
-            exists = moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == moment.replace(tzinfo=None)
-            if moment > start and exists:
-                found.append(moment)
-                if len(found) == count:
-                    return found
+    while len(found) < count:
+        try:
+            moment = ticks.get_next(datetime).replace(tzinfo=zone)
+        except CroniterBadDateError:
+            break
+        exists = moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == moment.replace(tzinfo=None)
+        if exists and moment > start:
+            found.append(moment)
     return found
-
-
-def _cron_values(cron: str) -> list[set[int]]:
-    """The numbers that each of the five fields names; the model has checked their form."""
-    values: list[set[int]] = []
-    for text, (low, high, names) in zip(cron.lower().split(), CRON_BOUNDS, strict=True):
-        numbers: set[int] = set()
-        for part in text.split(","):
-            span, _, step = part.partition("/")
-            first, _, last = span.partition("-")
-            start = low if first == "*" else names[first] if first in names else int(first)
-            end = (
-                high if first == "*" or (step and not last) else start if not last else names[last] if last in names else int(last)
-            )
-            numbers.update(range(start, end + 1, int(step or 1)))
-        values.append(numbers)
-    values[4] = {n % 7 for n in values[4]}
-    return values
 
 
 def rows(feeds: Iterable[Feed]) -> list[dict[str, Any]]:

@@ -25,32 +25,6 @@ else:
     AnySource = Annotated[reduce(or_, [p.Source for p in PROTOCOLS.values()]), Field(discriminator="protocol")]
 
 
-_MONTHS = dict(zip(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), range(1, 13), strict=True))
-_WEEKDAYS = dict(zip(("sun", "mon", "tue", "wed", "thu", "fri", "sat"), range(7), strict=True))
-CRON_BOUNDS: tuple[tuple[int, int, dict[str, int]], ...] = (
-    (0, 59, {}),
-    (0, 23, {}),
-    (1, 31, {}),
-    (1, 12, _MONTHS),
-    (0, 7, _WEEKDAYS),
-)
-
-
-def _cron_field(text: str, low: int, high: int, names: dict[str, int]) -> bool:
-    """Whether one field of a cron expression is a list of *, numbers and ranges, each with an optional /step, within bounds."""
-    for item in text.split(","):
-        span, slash, step = item.partition("/")
-        if slash and not (step.isdecimal() and int(step) > 0):
-            return False
-        if span == "*":
-            continue
-        first, dash, last = span.partition("-")
-        ends = [names.get(end, int(end) if end.isdecimal() else -1) for end in ((first, last) if dash else (first,))]
-        if not all(low <= end <= high for end in ends) or ends != sorted(ends):
-            return False
-    return True
-
-
 class Agency(Strict):
     name: str = Field(min_length=1)
     name_en: str = ""
@@ -79,7 +53,9 @@ class Schedule(Strict):
     def _cron(cls, value: str) -> str:
         if len(value.split()) != 5:
             raise ValueError("a cron expression has five fields: minute hour day month weekday")
-        if not all(_cron_field(field, *bounds) for field, bounds in zip(value.lower().split(), CRON_BOUNDS, strict=True)):
+        from croniter import croniter
+
+        if not croniter.is_valid(value):
             raise ValueError(f"'{value}' is no cron expression: minute hour day month weekday, like '30 3 * * *'")
         return value
 

@@ -168,7 +168,7 @@ def status(json_: Json = False) -> None:
     lines = []
     for feed in platform.feeds.values():
         last, confirmed = platform.ledger.last(feed.id), platform.ledger.confirmed_at(feed.id)
-        _, index = read_index(platform.store, feed.id)
+        index = read_index(platform.store, feed.id)
         lines.append(
             {
                 "feed": feed.id,
