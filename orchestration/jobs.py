@@ -69,7 +69,7 @@ def _rebuild_as_of(context: dg.OpExecutionContext, config: AsOfConfig) -> None:
         context.log.info(f"{feed.id} as of {moment.isoformat()} is in {config.into}")
 
 
-@dg.op(required_resource_keys={"platform"}, name="hold_release")
+@dg.op(required_resource_keys={"platform"}, name="hold")
 def _hold(context: dg.OpExecutionContext, config: ReasonConfig) -> None:
     from assets.training_sets.publish import hold
 
@@ -78,7 +78,7 @@ def _hold(context: dg.OpExecutionContext, config: ReasonConfig) -> None:
         hold(platform.store, config.name, config.reason, platform.now())
 
 
-@dg.op(required_resource_keys={"platform"}, name="lift_hold")
+@dg.op(required_resource_keys={"platform"}, name="lift")
 def _lift_hold(context: dg.OpExecutionContext, config: ReasonConfig) -> None:
     from assets.training_sets.publish import lift_hold
 
@@ -87,7 +87,7 @@ def _lift_hold(context: dg.OpExecutionContext, config: ReasonConfig) -> None:
         lift_hold(platform.store, config.name, config.reason, platform.now())
 
 
-@dg.op(required_resource_keys={"platform"}, name="roll_back_release")
+@dg.op(required_resource_keys={"platform"}, name="roll_back")
 def _roll_back(context: dg.OpExecutionContext, config: VersionConfig) -> None:
     from assets.training_sets.publish import rollback
 
