@@ -50,7 +50,7 @@ def publish_model(
     """
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
-        raise MadangError(f"dbt landed no Parquet for the model {model}", where=str(folder), mend="look at the run of dbt before it")
+        raise MadangError(f"dbt landed no Parquet for the model {model}", where=str(folder), mend="look at dbt's run before it")
     files = [
         {
             "key": f"models/{model}/{run_id}/{path.name}",

@@ -54,7 +54,7 @@ def latest_release(store: Store, name: str, result: RunResult | None = None) -> 
     """A set's line in a report: name, version, rows per split, path; version None where nothing was released yet."""
     index = store.read_pointer(f"sets/{name}/index.json").value or {}
     version = index.get("latest")
-    entry = next((v for v in index.get("versions", []) if v["version"] == version), {})
+    entry: dict[str, Any] = next((v for v in index.get("versions", []) if v["version"] == version), {})
     path = f"{store.url}/sets/{name}/v{version}" if version else None
     if path is not None and store.root is not None:
         path = str(store.root / "sets" / name / f"v{version}")

@@ -90,6 +90,10 @@ class Ledger:
         """The latest fetch of that partition whose outcome is Ok."""
         return self._one(_fetches(feed, partition, ("Ok",)))
 
+    def last_answered(self, feed: str, partition: str | None = None) -> FetchRecord | None:
+        """The latest fetch of that partition that says what the rows are: Ok, or Empty."""
+        return self._one(_fetches(feed, partition, ("Ok", "Empty")))
+
     def history(self, feed: str, since: datetime | None = None, until: datetime | None = None) -> list[FetchRecord]:
         """Fetches that started in [since, until), oldest first."""
         query = sa.select(db.fetches).where(db.fetches.c.feed == feed)

@@ -76,7 +76,7 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
 
 def build_feed_table(platform: Platform, feed: Feed, *, force: bool = False) -> TableResult:
     """Judge the last good fetch and swap the table. Raises MadangError where the feed was never fetched."""
-    record = platform.ledger.last_ok(feed.id)
+    record = platform.ledger.last_answered(feed.id)
     if record is None:
         raise MadangError("nothing was ever fetched", where=feed.id, mend=f"madang feed run {feed.id}")
     with platform.workdir("table") as workdir:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,7 +146,7 @@ def counts_of(settings: Settings, feed_id: str) -> dict[str, int]:
     from assets.store import Store
 
     ledger = Ledger(settings.ledger_url)
-    record = ledger.last_ok(feed_id)
+    record = ledger.last_answered(feed_id)
     ledger.close()
     counts = {"read": 0, "accepted": 0, "quarantined": 0}
     if record is None:
@@ -173,8 +174,8 @@ def status(json_: Json = False) -> None:
             {
                 "feed": feed.id,
                 "outcome": last.outcome if last else "never fetched",
-                "checked": confirmed.isoformat(timespec="minutes") if confirmed else "",
-                "unchanged_since": index.updated_at.isoformat(timespec="minutes") if index else "",
+                "checked": _minute(confirmed) if confirmed else "",
+                "unchanged_since": _minute(index.updated_at) if index else "",
                 "rows": index.rows if index else 0,
                 "quarantined": sum(part.quarantine.rows for part in index.partitions.values()) if index else 0,
                 "origin": index.origin if index else "",
@@ -187,3 +188,8 @@ def status(json_: Json = False) -> None:
         print_table(
             ["feed", "last outcome", "checked", "unchanged since", "rows", "quarantined", "origin"], ([*x.values()] for x in lines)
         )
+
+
+def _minute(moment: datetime) -> str:
+    """A moment as people read it, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%MZ}"

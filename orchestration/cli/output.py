@@ -14,7 +14,8 @@ from rich.table import Table
 
 console = Console(stderr=True)
 """For people: progress, tables of errors. Results go to standard output."""
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 160)
+"""For results. A pipe has no width of its own, so lines are not folded as on a narrow terminal."""
 
 _state = {"json": False}
 
@@ -43,7 +44,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     rows = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], (int, float)) or row[index] is None for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        # The first column is what a person copies: it is never folded.
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*("" if v is None else f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else str(v) for v in row))
     out.print(table)

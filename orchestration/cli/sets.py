@@ -150,17 +150,19 @@ def verify(
     if not found.ok:
         raise IntegrityError("; ".join(found.problems[:3]), where=target, mend="pull it again, and do not train on this copy")
     out.print(
-        f"[green]✓[/] {found.dataset_id} {found.version}: {found.files} files, {found.bytes:,} bytes, all as released",
+        f"[green]✓[/] {found.name} {found.version}: {found.files} files, {found.bytes:,} bytes, all as released",
         highlight=False,
     )
 
 
 @app.command()
-def diff(name: Name, version_1: str, version_2: str, from_: From = None, json_: Json = False) -> None:
+def diff(name: Name, version_1: str, version_2: str, json_: Json = False) -> None:
     """What changed between two releases: records added, edited, withdrawn, per split."""
-    from assets.training_sets.compare import diff as compare
+    from assets.store import Store
+    from assets.training_sets.inspect import diff as compare
 
-    found = compare(from_ or Settings.from_environment().store_url, name, version_1, version_2)
+    settings = Settings.from_environment()
+    found = compare(Store(settings.store_url), name, version_1, version_2, settings.home / "cache")
     if json_:
         print_json(found)
     else:
@@ -168,13 +170,13 @@ def diff(name: Name, version_1: str, version_2: str, from_: From = None, json_: 
 
 
 @app.command()
-def trace(
-    name: Name, record_id: Annotated[str, typer.Argument(metavar="RECORD_ID")], from_: From = None, json_: Json = False
-) -> None:
+def trace(name: Name, record_id: Annotated[str, typer.Argument(metavar="RECORD_ID")], json_: Json = False) -> None:
     """Where a record came from: fetch, row in it, archive file, agency and licence."""
-    from assets.training_sets.compare import trace as follow
+    from assets.store import Store
+    from assets.training_sets.inspect import trace as follow
 
-    found = follow(from_ or Settings.from_environment().store_url, name, record_id)
+    settings = Settings.from_environment()
+    found = follow(Store(settings.store_url), name, record_id, settings.home / "cache")
     if json_:
         print_json(found)
     else:
