@@ -57,6 +57,7 @@ def set_asset(spec: TrainingSet, feeds: Mapping[str, Feed], guard: Guard) -> dg.
         description=spec.summary,
         output_required=False,
         required_resource_keys={"platform"},
+        pool=f"set__{spec.name}",
         automation_condition=dg.AutomationCondition.eager(),
         check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in GATES],
     )
