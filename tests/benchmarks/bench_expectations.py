@@ -1,22 +1,23 @@
-"""Great Expectations in DuckDB beside Great Expectations in pandas and one hand-written SQL aggregate, equal results asserted.
+"""Great Expectations in DuckDB beside Great Expectations in pandas and one hand-written SQL aggregate, results equal.
 
-    python -m tests.benchmarks.bench_expectations --rows 1000000 --rows 10000000 [--json] [--skip pandas]
-
-Twenty expectations over twelve columns. Each route runs in a process of its own; peak memory is that process's own, and
-the import of Great Expectations (seconds, the same for both of its routes) is shown apart.
+Twenty expectations over twelve columns. The import of Great Expectations (seconds, the same for both of its routes) is shown
+apart.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from tests.benchmarks.measuring import BenchmarkFailed, Measured, measured, say
+from tests.benchmarks.tables import Cell, Table, ratio
+
+NAME = "expectations"
+
+SIZES = (1_000_000, 10_000_000)
+QUICK_SIZES = (20_000,)
 
 DATA = """
 SELECT i::BIGINT AS id, (hash(i) % 500)::INTEGER AS station, TIMESTAMP '2020-01-01' + to_seconds(i::BIGINT) AS at,
@@ -127,68 +128,53 @@ def sql_route(path: Path) -> tuple[list[Any], float, float]:
 
 
 ROUTES = {"duckdb": duckdb_route, "pandas": pandas_route, "sql": sql_route}
-TITLES = {"duckdb": "Great Expectations in DuckDB", "pandas": "Great Expectations in pandas", "sql": "one SQL aggregate by hand"}
+TITLES = {
+    "duckdb": "Great Expectations in DuckDB",
+    "pandas": "Great Expectations in pandas",
+    "sql": "one SQL aggregate by hand",
+}
 
 
-def measured(route: str, path: Path) -> dict[str, Any]:
-    """One route in a process of its own: answers, seconds, and that process's peak memory in MB."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.bench_expectations", "--route", route, "--file", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{TITLES[route]} failed:\n{done.stderr[-3000:]}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
-
-
-def assert_equal(results: dict[str, dict[str, Any]]) -> None:
-    first, *others = results
-    for other in others:
-        for spec, a, b in zip(SPECS, results[first]["answers"], results[other]["answers"], strict=True):
-            if abs(float(a) - float(b)) > 1e-9 * max(1.0, abs(float(a))):
-                raise SystemExit(f"{spec}: {TITLES[first]} says {a}, {TITLES[other]} says {b}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, action="append")
-    parser.add_argument("--skip", choices=ROUTES, action="append", default=[])
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--route", choices=ROUTES, help=argparse.SUPPRESS)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.route:
-        answers, imported, seconds = ROUTES[arguments.route](arguments.file)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            json.dumps({"answers": answers, "import_s": round(imported, 2), "seconds": round(seconds, 2), "peak_mb": round(peak)})
-        )
-        return
-
+def generate(path: str, rows: int) -> None:
     import duckdb
 
-    report = []
-    with tempfile.TemporaryDirectory() as folder:
-        for rows in arguments.rows or [1_000_000]:
-            path = Path(folder) / f"{rows}.parquet"
-            duckdb.execute(f"COPY ({DATA.format(rows=rows)}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
-            results = {route: measured(route, path) for route in ROUTES if route not in arguments.skip}
-            assert_equal(results)
-            report += [
-                {"rows": rows, "route": TITLES[r], **{k: v for k, v in m.items() if k != "answers"}} for r, m in results.items()
-            ]
-            path.unlink()
-    if arguments.json:
-        print(json.dumps({"expectations": len(SPECS), "columns": 12, "results_equal": True, "measurements": report}, indent=2))
-        return
-    print(f"{len(SPECS)} expectations, 12 columns, results equal\n")
-    print(f"{'rows':>12}  {'route':<30} {'seconds':>8} {'peak MB':>8} {'import s':>9}")
-    for line in report:
-        print(f"{line['rows']:>12,}  {line['route']:<30} {line['seconds']:>8.2f} {line['peak_mb']:>8,} {line['import_s']:>9.2f}")
+    duckdb.execute(f"COPY ({DATA.format(rows=rows)}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
 
 
-if __name__ == "__main__":
-    main()
+def route(name: str, path: str) -> dict[str, Any]:
+    """One route: its answers in the order of SPECS, seconds of importing and of judging."""
+    answers, imported, seconds = ROUTES[name](Path(path))
+    return {"answers": answers, "import_s": imported, "judge_s": seconds}
+
+
+def run(quick: bool) -> list[Table]:
+    rows: list[tuple[Cell, ...]] = []
+    for size in QUICK_SIZES if quick else SIZES:
+        with TemporaryDirectory(prefix="madang-bench-") as folder:
+            path = f"{folder}/rows.parquet"
+            measured("tests.benchmarks.bench_expectations:generate", path, size)
+            found = {}
+            for name, title in TITLES.items():
+                found[name] = measured("tests.benchmarks.bench_expectations:route", name, path)
+                say(f"{size:,} rows: {title}: {found[name].answer['judge_s']:.2f} s")
+            assert_equal(found)
+        base = found["duckdb"]
+        for name, one in found.items():
+            seconds, most = one.answer["judge_s"], base.answer["judge_s"]
+            memory = ratio(one.peak_mb, base.peak_mb)
+            rows.append((size, TITLES[name], seconds, ratio(seconds, most), one.peak_mb, memory, one.answer["import_s"]))
+    return [
+        Table(
+            f"{len(SPECS)} expectations over 12 columns, results equal",
+            ("rows", "route", "seconds", "× DuckDB", "peak MB", "× memory", "import s"),
+            tuple(rows),
+        )
+    ]
+
+
+def assert_equal(found: dict[str, Measured]) -> None:
+    first, *others = found
+    for other in others:
+        for spec, a, b in zip(SPECS, found[first].answer["answers"], found[other].answer["answers"], strict=True):
+            if abs(float(a) - float(b)) > 1e-9 * max(1.0, abs(float(a))):
+                raise BenchmarkFailed(f"{spec}: {TITLES[first]} says {a}, {TITLES[other]} says {b}")
