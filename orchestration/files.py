@@ -1,81 +1,92 @@
 """The small web server beside the Dagster UI: reports and released sets, read from the store, on loopback only.
 
-It serves `reports/` and `sets/` and nothing else of the store: the archive and the quarantine hold values.
+It serves `reports/` and `sets/` and nothing else of the store: the archive and the quarantine hold values. A browser gets
+pages of a folder, a set and a release's card; a program, or `?raw`, gets the bytes of every file as they are.
 """
 
 from __future__ import annotations
 
-import html
+import json
 import mimetypes
-from pathlib import PurePosixPath
+import re
+from pathlib import Path, PurePosixPath
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from assets.store import Store
+from orchestration import pages
 
 SERVED = ("reports", "sets")
-TEXT_TYPES = {".md": "text/markdown", ".jsonld": "application/ld+json", ".parquet": "application/vnd.apache.parquet"}
+CARD, MANIFEST, INDEX = "README.md", "manifest.json", "index.json"
+NAME = re.compile(r"[^.\x00-\x1f\x7f/\\<>][^\x00-\x1f\x7f/\\<>]{0,199}")
+"""A part of a key that may be asked for; what begins with a dot is the store's own."""
+TEXT_TYPES = {".md": "text/markdown", ".jsonld": "application/ld+json", ".cff": "application/yaml"}
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # A page that tried to load anything from elsewhere would be refused by the browser.
+    "Content-Security-Policy": "default-src 'self' data: 'unsafe-inline'; form-action 'none'; frame-ancestors 'self'",
+    "Vary": "Accept",
+}
 
 
-def create_app(store: Store) -> Starlette:
-    """ASGI app over one store. A folder answers with a listing, an object with its bytes and honours Range."""
+def create_app(store: Store, cache: Path) -> Starlette:
+    """ASGI app over one store. `cache`: folder for copies of immutable objects where the store is not local."""
 
     async def serve(request: Request) -> Response:
         key = request.path_params.get("key", "").strip("/")
-        parts = PurePosixPath(key).parts
+        parts = key.split("/") if key else []
         if not parts:
-            return _listing("", list(SERVED))
-        if parts[0] not in SERVED or ".." in parts:
+            return HTMLResponse(pages.listing("", [f"{name}/" for name in SERVED]), headers=HEADERS)
+        if parts[0] not in SERVED or not all(NAME.fullmatch(part) for part in parts):
             return PlainTextResponse("Only reports/ and sets/ are served.\n", status_code=404)
-        try:
-            data = await run_in_threadpool(store.get_bytes, key)
-        except (FileNotFoundError, IsADirectoryError, OSError):
-            names = await run_in_threadpool(_children, store, key)
-            return _listing(key, names) if names else PlainTextResponse(f"There is no {key}.\n", status_code=404)
-        suffix = PurePosixPath(key).suffix
-        media_type = TEXT_TYPES.get(suffix) or mimetypes.guess_type(key)[0] or "application/octet-stream"
-        headers = {"X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes"}
-        span = _range(request.headers.get("range"), len(data))
-        if span is not None:
-            start, end = span
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
-            return Response(data[start:end], status_code=206, media_type=media_type, headers=headers)
-        return Response(data, media_type=media_type, headers=headers)
+        for_people = "text/html" in request.headers.get("accept", "") and "raw" not in request.query_params
+        if await run_in_threadpool(store.exists, key):
+            if for_people and parts[0] == "sets" and parts[-1] == CARD:
+                return HTMLResponse(await run_in_threadpool(_card, store, key.rpartition("/")[0]), headers=HEADERS)
+            return await run_in_threadpool(_file, store, key, cache)
+        page = await run_in_threadpool(_folder, store, key)
+        if page is None:
+            return PlainTextResponse(f"There is no {key}.\n", status_code=404)
+        if not request.url.path.endswith("/"):
+            return RedirectResponse(f"{request.url.path}/")
+        return HTMLResponse(page, headers=HEADERS)
 
     return Starlette(routes=[Route("/", serve), Route("/{key:path}", serve)])
 
 
-def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """The half-open span of a single `bytes=a-b` range, or None to answer with everything."""
-    if not header or not header.startswith("bytes=") or "," in header:
-        return None
-    first, _, last = header.removeprefix("bytes=").partition("-")
-    try:
-        start = int(first) if first else max(size - int(last), 0)
-        end = min(int(last) + 1, size) if first and last else size
-    except ValueError:
-        return None
-    return (start, end) if 0 <= start < end else None
+def _file(store: Store, key: str, cache: Path) -> Response:
+    """The bytes of one object; parts of it by Range."""
+    path = PurePosixPath(key)
+    media_type = TEXT_TYPES.get(path.suffix) or mimetypes.guess_type(key)[0] or "application/octet-stream"
+    if path.name == INDEX and not store.is_local:
+        # The one object that changes under its name: never from the cache.
+        return Response(store.get_bytes(key), media_type=media_type, headers=HEADERS)
+    return FileResponse(store.local_path(key, cache), media_type=media_type, headers=HEADERS)
 
 
-def _children(store: Store, folder: str) -> list[str]:
-    """Names directly below a folder, folders with a trailing slash."""
-    depth = len(PurePosixPath(folder).parts)
+def _folder(store: Store, key: str) -> str | None:
+    """The page of a folder, or None where nothing is below it."""
+    depth = len(PurePosixPath(key).parts)
     names = set()
-    for key in store.list(folder):
-        parts = PurePosixPath(key).parts
+    for below in store.list(key):
+        parts = PurePosixPath(below).parts
         if not any(part.startswith(".") for part in parts):
             names.add(parts[depth] + ("/" if len(parts) > depth + 1 else ""))
-    return sorted(names)
+    if not names:
+        return None
+    if key.startswith("sets/") and CARD in names:
+        return _card(store, key)
+    if key.startswith("sets/") and INDEX in names:
+        return pages.releases(key, json.loads(store.get_bytes(f"{key}/{INDEX}")))
+    return pages.listing(key, sorted(names))
 
 
-def _listing(key: str, names: list[str]) -> HTMLResponse:
-    rows = "".join(
-        f'<li><a href="/{html.escape(key + "/" if key else "")}{html.escape(name)}">{html.escape(name)}</a></li>' for name in names
-    )
-    title = f"Madang · {html.escape(key) or 'reports and sets'}"
-    return HTMLResponse(f'<!doctype html><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><ul>{rows}</ul>')
+def _card(store: Store, folder: str) -> str:
+    manifest = json.loads(store.get_bytes(f"{folder}/{MANIFEST}")) if store.exists(f"{folder}/{MANIFEST}") else None
+    names = [] if manifest else sorted(key.removeprefix(f"{folder}/") for key in store.list(folder))
+    return pages.card(folder, store.get_bytes(f"{folder}/{CARD}").decode(), manifest, names)

@@ -5,15 +5,15 @@ Heavy libraries are imported inside commands, so that `--help` answers at once a
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
 from assets.errors import MadangError
 from orchestration.cli import agency, demo, doctor, feed, sets, up
-from orchestration.cli.output import console, is_json
+from orchestration.cli.output import is_json, print_json, say
 
 app = typer.Typer(
     name="madang",
@@ -37,20 +37,27 @@ def main() -> None:
     try:
         app()
     except MadangError as error:
-        if is_json():
-            print(json.dumps(error.as_json(), ensure_ascii=False))
-        else:
-            console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        fail(error)
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in PLATFORM_PACKAGES:
-            message = "this command needs the platform"
-            console.print(f"[red]✗[/] {message} — type: make setup   (or: pip install -e '.[platform,loaders]')")
-            sys.exit(1)
-        raise
+        if error.name is None or error.name.split(".")[0] not in PLATFORM_PACKAGES:
+            raise
+        fail(
+            MadangError(
+                "this command needs the platform", where=error.name, mend="make setup, or pip install -e '.[platform,loaders]'"
+            )
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def fail(error: MadangError) -> NoReturn:
+    """Say the error's sentence, as JSON where that was asked for, and end with exit code 1."""
+    if is_json():
+        print_json(error.as_json())
+    else:
+        say("✗", "red", error)
+    sys.exit(1)
 
 
 PLATFORM_PACKAGES = frozenset(

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from assets.errors import MadangError
-from orchestration.cli.output import Json, console, out, print_json, print_table, progress
+from orchestration.cli.output import Json, out, print_json, print_table, progress, say
 from orchestration.settings import ROOT, Settings
 
 
@@ -97,7 +97,7 @@ def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, A
             bar.update(task, description=feed.id)
             result = run_job(definitions, job_name(feed), opened)
             if not result.success:
-                console.print(f"[red]✗[/] {result.error}", highlight=False, soft_wrap=True)
+                say("✗", "red", result.error)
             if ("table", *feed.segments) in result.changed:
                 changed.add(feed.id)
             outcome = result.metadata.get(("archive", *feed.segments), {}).get("outcome", "Failed")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from assets.errors import MadangError
-from orchestration.cli.output import Json, console, out, print_json, print_table, progress
+from orchestration.cli.output import Json, out, print_json, print_table, progress, say
 from orchestration.settings import Settings
 
 app = typer.Typer(help="Feeds: the sources that agencies declare in feed.yaml.", no_args_is_help=True)
@@ -31,7 +31,7 @@ def list_(json_: Json = False) -> None:
     else:
         print_table(["feed", "agency", "protocol", "enabled", "schedule", "licence"], ([*row.values()] for row in listed))
     for problem in problems:
-        console.print(f"[yellow]left out:[/] {problem}", highlight=False)
+        say("left out:", "yellow", problem)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -57,9 +57,9 @@ def check(
         )
     else:
         for problem in found.problems:
-            console.print(f"[red]✗[/] {problem}", highlight=False, soft_wrap=True)
+            say("✗", "red", problem)
         for note in found.notes:
-            console.print(f"[yellow]·[/] {note}", highlight=False, soft_wrap=True)
+            say("·", "yellow", note)
         for id_, runs in found.next_runs.items():
             out.print(f"[green]✓[/] {id_}   next: {', '.join(f'{run:%m-%d %H:%M %Z}' for run in runs)}", highlight=False)
     raise typer.Exit(1 if found.problems else 0)

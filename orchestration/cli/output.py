@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 console = Console(stderr=True)
 """For people: progress, tables of errors. Results go to standard output."""
@@ -49,6 +50,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     for row in rows:
         table.add_row(*("" if v is None else f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else str(v) for v in row))
     out.print(table)
+
+
+def say(mark: str, colour: str, text: object) -> None:
+    """One line for people on standard error; the text is taken as it is, brackets included."""
+    console.print(Text(mark, style=colour), Text(str(text)), soft_wrap=True)
 
 
 def progress() -> Progress:
