@@ -20,13 +20,17 @@ from assets.store import Store
 if TYPE_CHECKING:
     from assets.archive.ledger import Ledger
     from assets.feeds.model import Feed
+    from assets.protocols.asking import Clock
     from assets.training_sets.model import TrainingSet
     from assets.transport.http import TransportSettings
 
 
 @dataclass(frozen=True)
 class Platform:
-    """One Madang home, opened. `secrets` is the environment that feeds name their keys in; it is never printed."""
+    """One Madang home, opened. `secrets` is the environment that feeds name their keys in; it is never printed.
+
+    `clock`: what fetches and tables take for the present; None: the machine's own.
+    """
 
     home: Path
     store: Store
@@ -39,6 +43,7 @@ class Platform:
     public_url: str | None
     reports_url: str
     allow_synthetic: bool = False
+    clock: Clock | None = None
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -63,4 +68,4 @@ class Platform:
             shutil.rmtree(folder, ignore_errors=True)
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime.now(UTC) if self.clock is None else self.clock.now()

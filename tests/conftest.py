@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,8 +13,18 @@ from tests.integration.postgres import binaries, running_postgres
 from tests.integration.s3_server import S3Server, running_s3
 from tests.requirements import REQUIREMENTS, ROOT, find_chromium, require, shared_folder, summary
 
+if TYPE_CHECKING:
+    from tests.main_job.homes import MadangHome
+
 TESTS = ROOT / "tests"
-FOLDER_MARKS = {"integration": "integration", "browser": "browser", "chaos": "chaos", "orchestration": "dagster", "dbt": "dagster"}
+FOLDER_MARKS = {
+    "integration": "integration",
+    "browser": "browser",
+    "chaos": "chaos",
+    "orchestration": "dagster",
+    "main_job": "dagster",
+    "dbt": "dagster",
+}
 """First folder below tests/ → the mark that every test in it gets."""
 
 
@@ -66,6 +77,28 @@ def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> MadangHome:
+    """A home in which `madang demo --json` ran twice over the bundled rows. Read it; copy it (`copy`) to change it."""
+    from tests.main_job.homes import MadangHome  # loads Dagster
+
+    home = MadangHome(tmp_path_factory.mktemp("demo") / "home")
+    home.demo("--json")
+    home.demo("--json")
+    return home
+
+
+@pytest.fixture(scope="session")
+def replay_home(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> MadangHome:
+    """A home in which `madang demo --data` ran over the agencies' real files: once with --json, then once for a person."""
+    from tests.main_job.homes import MadangHome
+
+    home = MadangHome(tmp_path_factory.mktemp("replay") / "home", shared_data)
+    home.demo("--json")
+    home.demo()
+    return home
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # xdist registers it itself, but one may run without xdist.
     config.addinivalue_line("markers", "xdist_group(name): tests of one group run in one process")
@@ -87,8 +120,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if folder in FOLDER_MARKS:
             item.add_marker(FOLDER_MARKS[folder])
         if item.get_closest_marker("xdist_group") is None:
-            if "s3_server" in getattr(item, "fixturenames", ()):
+            asked = getattr(item, "fixturenames", ())
+            if "s3_server" in asked:
                 item.add_marker(pytest.mark.xdist_group("s3"))
+            elif home := next((name for name in ("demo_home", "replay_home") if name in asked), None):
+                # A demo takes most of a minute: one serves all tests that ask for it.
+                item.add_marker(pytest.mark.xdist_group(home))
+                item.add_marker(pytest.mark.timeout(900))
             elif folder == "dbt":
                 # One build of the whole project serves the folder.
                 item.add_marker(pytest.mark.xdist_group("dbt"))

@@ -68,7 +68,7 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
 
 def fetch_feed(platform: Platform, feed: Feed, say: Callable[[str], Any] | None = None) -> FetchRecord:
     """One fetch of a feed with everything that the platform gives it. Raises FetchFailed and other MadangErrors."""
-    from assets.protocols.fetching import FetchDeps, run_fetch
+    from assets.protocols.fetching import FetchDeps, SystemClock, run_fetch
 
     # One folder for all fetches, so that the next one sweeps what a killed one left.
     workdir = platform.home / "spool" / "fetches"
@@ -79,6 +79,7 @@ def fetch_feed(platform: Platform, feed: Feed, say: Callable[[str], Any] | None 
         transport=platform.transport,
         secrets=platform.secrets,
         workdir=workdir,
+        clock=platform.clock or SystemClock(),
         progress=None if say is None else lambda progress: say(str(progress)),
     )
     return run_fetch(feed, deps=deps)

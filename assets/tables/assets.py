@@ -99,7 +99,9 @@ def check_results(feed: Feed, checks: tuple[CheckResult, ...], named: set[str]) 
     for name in sorted(named):
         # A gate that was not reached (nothing to merge, say) has nothing against the table.
         check = given.get(name) or CheckResult(name, True, note="not reached: nothing changed, or an earlier gate refused")
-        yield dg.AssetCheckResult(asset_key=key, check_name=name, passed=check.passed, metadata=_facts(check))
+        # Rows that are all in quarantine stop nobody: the bound on the quarantine does. An ERROR here would stop what follows.
+        severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+        yield dg.AssetCheckResult(asset_key=key, check_name=name, passed=check.passed, severity=severity, metadata=_facts(check))
     rest = [check for check in checks if check.name not in named]
     failed = [check for check in rest if not check.passed]
     yield dg.AssetCheckResult(
