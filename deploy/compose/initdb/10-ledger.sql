@@ -1,0 +1,2 @@
+-- Run once, when the data folder is new: the ledger's database beside Dagster's.
+CREATE DATABASE madang_ledger;
