@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -24,23 +23,14 @@ class FailureClass(Enum):
     DEFECT = "defect"  # Madang itself is wrong
 
 
-@dataclass(frozen=True)
-class Policy:
-    retry_in_run: bool
-    """Whether Dagster may run the op again within the run; only a lost race for a pointer is worth it."""
-    advice: str
-
-
-POLICIES: dict[FailureClass, Policy] = {
-    # The kernel has already retried with backoff inside the fetch, so Dagster does not retry on top of it.
-    FailureClass.TIME: Policy(False, "The next scheduled run tries again."),
-    FailureClass.QUOTA: Policy(False, "The daily quota is used up; the next run after its reset goes on."),
-    FailureClass.OWNER: Policy(False, "The feed's owner must act before another run can succeed."),
-    FailureClass.DATA: Policy(
-        False, "The last good table or release stays. Look at the failed checks, then mend or widen the declaration."
-    ),
-    FailureClass.DEFECT: Policy(False, "This is a defect of Madang; the run's log has the traceback."),
+ADVICE: dict[FailureClass, str] = {
+    FailureClass.TIME: "The next scheduled run tries again.",
+    FailureClass.QUOTA: "The daily quota is used up; the next run after its reset goes on.",
+    FailureClass.OWNER: "The feed's owner must act before another run can succeed.",
+    FailureClass.DATA: "The last good version stays. Look at the failed checks; then mend the declaration, or ask the agency.",
+    FailureClass.DEFECT: "This is a defect of Madang; the run's log has the traceback.",
 }
+"""What to expect, or do, by class. None is retried by Dagster: what time can mend the kernel has tried, with backoff, already."""
 
 OUTCOME_CLASSES: dict[str, FailureClass] = {
     "RateLimited": FailureClass.TIME,
@@ -69,7 +59,7 @@ def failure_class(error: BaseException) -> FailureClass:
 
 @contextmanager
 def guard(context: Any = None) -> Iterator[None]:
-    """Turn a MadangError into a Dagster Failure that carries its sentence, its class and the right retry decision.
+    """Turn a MadangError into a Dagster Failure that carries its sentence and its class, and is not retried.
 
     Anything else is a defect and keeps its traceback.
     """
@@ -79,16 +69,15 @@ def guard(context: Any = None) -> Iterator[None]:
         yield
     except MadangError as error:
         kind = failure_class(error)
-        policy = POLICIES[kind]
         metadata: dict[str, Any] = {
             "what": error.what,
             "where": error.where,
             "mend": error.mend,
             "failure class": kind.value,
-            "advice": policy.advice,
+            "advice": ADVICE[kind],
         }
         if isinstance(error, FetchFailed):
             metadata["outcome"] = error.outcome
         if isinstance(error, Blocked):
             metadata["failed checks"] = ", ".join(error.checks)
-        raise dg.Failure(description=str(error), metadata=metadata, allow_retries=policy.retry_in_run) from error
+        raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
