@@ -118,7 +118,7 @@ def _inflated(path: Path, info: zipfile.ZipInfo, name: str, limits: Unpacking, w
         raise _refuse(f"member '{name[:100]}' is damaged (its checksum or its end is wrong)", where, _MEND) from None
 
 
-def _limited(source: IO[bytes], packed: int, limits: Unpacking, what: str, where: str) -> Iterator[bytes]:
+def _limited(source: IO[bytes] | gzip.GzipFile, packed: int, limits: Unpacking, what: str, where: str) -> Iterator[bytes]:
     done = 0
     most = max(_FREE, packed * limits.max_ratio)
     while piece := source.read(_PIECE):

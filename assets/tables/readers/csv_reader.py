@@ -9,6 +9,8 @@ import csv
 import io
 import re
 import secrets
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +63,7 @@ class _Stream:
         self._in_quotes = False
         self._line = b""
         self.width = 0
+        self._lent: list[bytes | bytearray] = []
 
     def _next(self) -> bytes:
         piece = self.text.read(CHUNK)
@@ -159,8 +162,15 @@ class _Stream:
                     return
                 self._buffer = line + more
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1) -> bytes | bytearray:
         """For Arrow. An error is kept for the caller, because Arrow would wrap it."""
+        if self.closed:
+            return bytearray()
+        out = self._read(size) or bytearray()  # an object of its own even at the end: b"" is everybody's
+        self._lent = [b for b in self._lent if sys.getrefcount(b) > 3] + [out]
+        return out
+
+    def _read(self, size: int) -> bytes:
         try:
             if not self._buffer and not self._ended:
                 self._buffer = self._next()
@@ -176,6 +186,19 @@ class _Stream:
     def close(self) -> None:
         self.closed = True
         self.text.close()
+
+    def settle(self, references: int, deadline_s: float = 10.0) -> None:
+        """Waits until Arrow has let go of this object and of what it read.
+
+        Arrow reads on a thread of its own, which may still be dropping its last reference when the last batch is out. A process
+        that ends in that moment is aborted: a foreign thread asks a dying interpreter for its lock.
+        """
+        until = time.monotonic() + deadline_s
+        while time.monotonic() < until:
+            self._lent = [b for b in self._lent if sys.getrefcount(b) > 3]
+            if not self._lent and sys.getrefcount(self) <= references:
+                return
+            time.sleep(0.001)
 
     # what pyarrow asks of a Python file
     def readable(self) -> bool:
@@ -268,9 +291,12 @@ def _parsed(source: _Stream, names: list[str], shape: FileShape, order: Order, s
     quote = shape.csv.quote
     schema = batch_schema(order.wanted)
     held: pa.RecordBatch | None = None
+    reader = file = None
+    references = sys.getrefcount(source)
     try:
+        file = pa.PythonFile(source, mode="r")
         reader = pa.csv.open_csv(
-            pa.PythonFile(source, mode="r"),
+            file,
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=keys),
             parse_options=pa.csv.ParseOptions(
                 delimiter=shape.delimiter,
@@ -304,6 +330,10 @@ def _parsed(source: _Stream, names: list[str], shape: FileShape, order: Order, s
         if "straddling" in str(error):
             raise _unclosed(order, stream.records_read + (held.num_rows if held is not None else 0) + 1, "in or after") from None
         raise order.refuse("the records cannot be parsed", "check source.csv.delimiter and source.csv.quote") from None
+    finally:
+        reader = file = None
+        source.close()
+        source.settle(references + 1)
     rows = held.num_rows if held is not None else 0
     if broken.swallowed:
         raise _unclosed(order, broken.pending[-1][0])

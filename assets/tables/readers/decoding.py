@@ -214,12 +214,18 @@ class Utf8File:
                 return True
         return False
 
+    def _take(self) -> bytes | _Undecodable | OSError:
+        while not self._stop.is_set():
+            with suppress(queue.Empty):
+                return self._pieces.get(timeout=0.2)
+        return b""
+
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, b'' at the end; all that is left when `size` is negative."""
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(CHUNK), b""))
         if not self._rest and not self._ended and size:
-            item = self._pieces.get()
+            item = self._take()
             if isinstance(item, _Undecodable):
                 self._ended = True
                 raise _undecodable(self.path, [(self.encoding.name, item.failure)], self.where)
@@ -250,6 +256,7 @@ class Utf8File:
     def close(self) -> None:
         self.closed = True
         self._stop.set()
+        self._thread.join(5)
 
     def __enter__(self) -> Utf8File:
         return self

@@ -196,3 +196,32 @@ def test_undecodable_bytes_far_into_the_file_are_located(tmp_path: Path) -> None
     offset = 4 + len(good.encode("cp949"))
     with pytest.raises(UnreadableSource, match=rf"not cp949 \(byte {offset}, line 1000002\)"):
         table_of(opened(path, order("a", "b", korean=True), format="csv"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
+def test_a_reader_that_stops_early_lets_go_of_its_threads(tmp_path: Path, encoding: str) -> None:
+    import threading
+
+    path = written(tmp_path / "f", "가,나\n" + "다,라\n" * 6_000_000, encoding)
+    before = {t for t in threading.enumerate() if t.name == "madang-decode"}
+    stream = opened(path, order("가", korean=True), format="csv")
+    assert next(stream.batches).num_rows > 0
+    stream.batches.close()  # type: ignore[attr-defined]
+    assert {t for t in threading.enumerate() if t.name == "madang-decode"} <= before
+
+
+def test_a_process_that_ends_after_the_last_batch_ends_well(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    path = written(tmp_path / "f", "가,나\n" + "다,라\n" * 1_000_000, "cp949")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom assets.tables.readers.batches import Order\n"
+        "from assets.tables.readers.open import open_rows\nfrom assets.tables.readers.spec import FileShape\n"
+        "s = open_rows(Path(sys.argv[1]), FileShape(format='csv'), Order(('가',), korean=True))\n"
+        "print(sum(b.num_rows for b in s.batches))\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=root, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "1000000\n"), done.stderr
