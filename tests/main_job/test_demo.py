@@ -137,12 +137,15 @@ def test_a_skipped_table_runs_no_step(demo_home: MadangHome) -> None:
     assert steps["table__kr__seoul__bike_hourly"] == "SKIPPED"
 
 
-def test_rows_in_quarantine_warn_and_do_not_stop_what_follows(demo_home: MadangHome) -> None:
+def test_rows_in_quarantine_warn_and_stop_nothing(demo_home: MadangHome) -> None:
     key = dg.AssetKey(["table", "kr", "seoul", "bike_hourly"])
+    found = {}
     with demo_home.instance() as instance:
-        check = dg.AssetCheckKey(key, "column_values_to_be_between_humidity")
-        (record,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
-        event = record.event
-        assert event is not None and event.dagster_event is not None
-        evaluation = event.dagster_event.asset_check_evaluation_data
-    assert not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.WARN
+        (record,) = instance.get_run_records(dg.RunsFilter(job_name="feed__kr_seoul__bike_hourly"), limit=1, ascending=True)
+        for entry in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+            assert entry.dagster_event is not None
+            evaluation = entry.dagster_event.asset_check_evaluation_data
+            found[evaluation.asset_key, evaluation.check_name] = (evaluation.passed, evaluation.severity)
+    assert found[key, "quality"] == (False, dg.AssetCheckSeverity.WARN)
+    assert found[key, "quarantine_within_bound"] == (True, dg.AssetCheckSeverity.ERROR)
+    assert [severity for passed, severity in found.values() if not passed] == [dg.AssetCheckSeverity.WARN]
