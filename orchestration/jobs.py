@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -96,32 +97,49 @@ def _roll_back(context: dg.OpExecutionContext, config: VersionConfig) -> None:
         rollback(platform.store, config.name, config.version, config.reason, platform.now())
 
 
-@dg.job(description="Judge the last archived fetch of a feed again, with today's contract. The agency is not asked.")
+def _form(op: str, config: type[dg.Config]) -> dict[str, Any]:
+    """The run config that the Launchpad opens with: every field is there, to be filled in."""
+    return {"ops": {op: {"config": dict.fromkeys(config.model_fields, "")}}}
+
+
+@dg.job(
+    config=_form("judge_again_from_archive", FeedConfig),
+    description="Judge the last archived fetch of a feed again, with today's contract. The agency is not asked.",
+)
 def rerun_from_archive() -> None:
     _judge_again()
 
 
-@dg.job(description="Judge a feed's archived rows again after its contract was mended: the quarantine's second chance.")
+@dg.job(
+    config=_form("judge_again_from_archive", FeedConfig),
+    description="Judge a feed's archived rows again after its contract was mended: the quarantine's second chance.",
+)
 def retry_quarantine() -> None:
     _judge_again()
 
 
-@dg.job(description="Rebuild a feed's table as of any day from the archive alone, into a local folder.")
+@dg.job(
+    config=_form("rebuild_as_of", AsOfConfig),
+    description="Rebuild a feed's table as of any day from the archive alone, into a local folder.",
+)
 def rebuild_table_as_of() -> None:
     _rebuild_as_of()
 
 
-@dg.job(description="Hold a training set: no new release until the hold is released.")
+@dg.job(config=_form("hold", ReasonConfig), description="Hold a training set: no new release until the hold is released.")
 def hold_release() -> None:
     _hold()
 
 
-@dg.job(description="Lift the hold of a training set: releases go out again.")
+@dg.job(config=_form("lift", ReasonConfig), description="Lift the hold of a training set: releases go out again.")
 def lift_hold() -> None:
     _lift_hold()
 
 
-@dg.job(description="Let `latest` name an earlier version of a training set again. Nothing is deleted.")
+@dg.job(
+    config=_form("roll_back", VersionConfig),
+    description="Let `latest` name an earlier version of a training set again. Nothing is deleted.",
+)
 def roll_back_release() -> None:
     _roll_back()
 
