@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.errors import MadangError
+from assets.yaml_document import InvalidDeclaration, Problem
 from orchestration.settings import ROOT, Settings
 
 if TYPE_CHECKING:
@@ -93,10 +94,16 @@ def _first_error(result: Any) -> str:
     return "" if result.success else "the run failed; its log in the Dagster UI says why"
 
 
-def find_feed(feeds: dict[str, Feed], id_: str) -> Feed:
-    """The feed of that id, or an error that names the nearest."""
+def find_feed(feeds: Mapping[str, Feed], id_: str, problems: Sequence[Problem] = ()) -> Feed:
+    """The feed of that id; else an error with what is wrong in its own declaration, or with the nearest id.
+
+    `problems`: what kept feeds from loading. A feed's folder has its id for a name.
+    """
     if id_ in feeds:
         return feeds[id_]
+    own = [problem for problem in problems if Path(problem.file).parent.name == id_]
+    if own:
+        raise InvalidDeclaration(own)
     import difflib
 
     near = difflib.get_close_matches(id_, feeds, n=1)

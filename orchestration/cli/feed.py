@@ -69,6 +69,7 @@ def check(
 def preview(id_: Id, rows: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show.")] = 10, json_: Json = False) -> None:
     """Fetch once and show rows, outcome and what would be quarantined. Nothing is kept."""
     from assets.archive.assets import fetch_feed
+    from assets.feeds.load import load_feeds
     from assets.store import Store
     from assets.tables.preview import judge_only
     from orchestration.opening import open_platform
@@ -80,7 +81,7 @@ def preview(id_: Id, rows: Annotated[int, typer.Option(min=1, max=1000, help="Ro
             settings, home=Path(folder), store_url=f"file://{folder}/store", ledger_url=f"sqlite:///{folder}/ledger.sqlite"
         )
         platform = open_platform(kept, sets={})
-        feed = find_feed(dict(platform.feeds), id_)
+        feed = find_feed(platform.feeds, id_, load_feeds(settings.feed_folders).problems)
         with progress() as bar:
             bar.add_task(f"Fetching {feed.id}", total=None)
             record = fetch_feed(platform, feed)
@@ -115,13 +116,13 @@ def _print_rows(title: str, rows: Any) -> None:
 @app.command()
 def run(id_: Id, json_: Json = False) -> None:
     """Run the feed's job in Dagster now: fetch, archive, judge, swap the table. `madang up` shows the run."""
+    from assets.feeds.load import load_feeds
     from orchestration.assembly import build_definitions, job_name
     from orchestration.running import find_feed, instance, run_job
 
     settings = Settings.from_environment()
-    from assets.feeds.load import load_feeds
-
-    feed = find_feed(load_feeds(settings.feed_folders).feeds, id_)
+    declared, problems = load_feeds(settings.feed_folders)
+    feed = find_feed(declared, id_, problems)
     with progress() as bar, instance(settings) as opened:
         bar.add_task(f"Running {feed.id}", total=None)
         result = run_job(build_definitions(settings), job_name(feed), opened)
