@@ -151,8 +151,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    for line in config.stash.get(LAST_LINES, []):
-        reporter.write_line(line)
+    if reporter is not None:
+        for line in config.stash.get(LAST_LINES, []):
+            reporter.write_line(line)
 
 
 LAST_LINES = pytest.StashKey[list[str]]()
