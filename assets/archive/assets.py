@@ -90,7 +90,7 @@ def metadata_of(platform: Platform, feed: Feed, record: FetchRecord) -> dict[str
     source = platform.ledger.fetch(record.body_fetch_id) or record
     return {
         "outcome": record.outcome,
-        "reason": record.reason,
+        **({"reason": record.reason} if record.reason else {}),
         "origin": record.origin,
         "bytes read": record.bytes_read,
         "responses": record.responses,

@@ -138,11 +138,11 @@ def metadata_of(platform: Platform, spec: TrainingSet, result: ReleaseResult) ->
     where = f"{platform.reports_url}/sets/{spec.name}/v{result.version}"
     return {
         "version": result.version,
+        "card": dg.MetadataValue.url(f"{where}/README.md"),
+        "release": dg.MetadataValue.url(f"{where}/"),
         "changes": result.changes or "none",
         "dagster/row_count": sum(result.rows.values()),
         **{f"rows in {split}": rows for split, rows in result.rows.items()},
         "left out": ", ".join(f"{reason}: {count}" for reason, count in result.left_out.items()) or "none",
-        "release": dg.MetadataValue.url(where),
-        "card": dg.MetadataValue.url(f"{where}/README.md"),
         "path": result.path,
     }
