@@ -42,7 +42,13 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
     specs += [
         dg.AssetCheckSpec(name, asset=key, description=_sentence(spec.type), blocking=True) for name, spec in blocking.items()
     ]
-    specs.append(dg.AssetCheckSpec(QUALITY, asset=key, description="All other expectations, in one table. Rows that fail one are in quarantine; none blocks."))
+    specs.append(
+        dg.AssetCheckSpec(
+            QUALITY,
+            asset=key,
+            description="All other expectations, in one table. Rows that fail one are in quarantine; none blocks.",
+        )
+    )
 
     @dg.asset(
         key=key,
