@@ -31,6 +31,8 @@ TICKET_LIFE_S = 30
 """How long a writer may hold a pointer alone; far more than one small PUT needs."""
 SWAP_FILES = re.compile(r"(^|/)(\.tickets/|\.[^/]+\.(lock|part)$)")
 """Lock and part files on `file://`, tickets on S3."""
+UNFINISHED = re.compile(r"#\d+$")
+"""How obstore names a file that it has not finished writing; it lists none of them."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,16 @@ class Store:
 
     def delete(self, key: str) -> None:
         obstore.delete(self._store, _checked(key))
+
+    def sweep(self, prefix: str) -> None:
+        """Remove what writers that were killed in the middle of a put left below `prefix/`; nobody may be writing there now.
+
+        On `file://` obstore writes beside the object (`name#1`) and then renames; on S3 an unfinished put is invisible.
+        """
+        if self.root is not None:
+            for path in (self.root / _checked(prefix)).rglob("*"):
+                if UNFINISHED.search(path.name) and path.is_file():
+                    path.unlink(missing_ok=True)
 
     def download(self, key: str, path: Path) -> None:
         """Stream `key` into a local file, whole or not at all."""

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.archive.assets import Guard
-from assets.errors import Blocked, MadangError
+from assets.errors import Blocked, MadangError, StoreConflict
 from assets.feeds.model import Feed
 from assets.models import live_model
 from assets.platform import Platform
@@ -82,7 +82,17 @@ def set_asset(spec: TrainingSet, feeds: Mapping[str, Feed], guard: Guard) -> dg.
 
 
 def release_set(platform: Platform, spec: TrainingSet) -> ReleaseResult:
-    """Build the set from the live rows of its model or feed. Raises Blocked where a gate refuses."""
+    """Build the set from the live rows of its model or feed. Raises Blocked where a gate refuses.
+
+    Where another process released the set meanwhile, it is compared with that release, once more.
+    """
+    try:
+        return _release_live(platform, spec)
+    except StoreConflict:
+        return _release_live(platform, spec)
+
+
+def _release_live(platform: Platform, spec: TrainingSet) -> ReleaseResult:
     store = platform.store
     if spec.model is not None:
         landed = live_model(store, spec.model)

@@ -1,7 +1,8 @@
 """The store's side of a release: upload, commit, index; and what an operator may do to the index afterwards.
 
 Order: data, reports and the rest, manifest, `_COMMITTED`, then a compare-and-swap of index.json. A version's prefix is
-never touched again once `_COMMITTED` is there; one without it was left by a killed publish and is finished or cleared.
+never touched again once `_COMMITTED` is there; one without it was left by a killed publish and is finished or cleared. One
+process at a time publishes a set (`claim.py`), or two would write the same prefix.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from assets.commit import reached
-from assets.errors import IntegrityError, MadangError
+from assets.errors import IntegrityError, MadangError, StoreConflict
 from assets.store import Store, dump_json
+from assets.training_sets.claim import claimed
 from assets.training_sets.describe.facts import stamp
 from assets.training_sets.read import COMMITTED, UNLISTED, Source, committed_bytes, read_manifest
 from assets.training_sets.versions import parts
@@ -57,30 +59,39 @@ def adopt(store: Store, name: str, now: datetime) -> list[str]:
 
 
 def publish(store: Store, name: str, root: Path, now: datetime) -> Index:
-    """Publish the release that lies complete in `root`, manifest.json included. Returns the new index."""
+    """Publish the release that lies complete in `root`, manifest.json included. Returns the new index.
+
+    Raises StoreConflict where another process publishes the set, or has published this version since it was built.
+    """
     raw = (root / "manifest.json").read_bytes()
     manifest = json.loads(raw)
     base = prefix(name, manifest["version"])
-    if store.exists(f"{base}/{COMMITTED}"):
-        raise IntegrityError(
-            "is committed already, and a release is write-once", where=base, mend="build again; the version will be higher"
-        )
-    files = [f["path"] for f in manifest["files"]]
-    for path in (f for f in files if f.startswith(("data/", "media/"))):
-        store.put_file(f"{base}/{path}", root / path)
-    reached("release.data")
-    for path in (f for f in files if not f.startswith(("data/", "media/"))):
-        store.put_file(f"{base}/{path}", root / path)
-    known = {f"{base}/{p}" for p in (*files, *UNLISTED)}
-    for key in [k for k in store.list(base) if k not in known]:
-        store.delete(key)
-    store.put_file(f"{base}/SHA256SUMS", root / "SHA256SUMS")
-    store.put_bytes(f"{base}/manifest.json", raw)
-    reached("release.manifest")
-    store.put_bytes(f"{base}/{COMMITTED}", committed_bytes(raw))
-    reached("release.committed")
-    index = _enter(store, name, manifest, raw, now)
-    reached("release.indexed")
+    with claimed(store, name) as still_mine:
+        if any(e["version"] == manifest["version"] for e in load_index(store, name)["versions"]):
+            raise StoreConflict("another run released this version meanwhile", where=base, mend="build again")
+        if store.exists(f"{base}/{COMMITTED}"):
+            raise IntegrityError(
+                "is committed already, and a release is write-once", where=base, mend="build again; the version will be higher"
+            )
+        files = [f["path"] for f in manifest["files"]]
+        known = {f"{base}/{p}" for p in (*files, *UNLISTED)}
+        store.sweep(base)
+        for key in [k for k in store.list(base) if k not in known]:
+            store.delete(key)
+        for path in (f for f in files if f.startswith(("data/", "media/"))):
+            still_mine()
+            store.put_file(f"{base}/{path}", root / path)
+        reached("release.data")
+        for path in (f for f in files if not f.startswith(("data/", "media/"))):
+            store.put_file(f"{base}/{path}", root / path)
+        store.put_file(f"{base}/SHA256SUMS", root / "SHA256SUMS")
+        store.put_bytes(f"{base}/manifest.json", raw)
+        reached("release.manifest")
+        still_mine()
+        store.put_bytes(f"{base}/{COMMITTED}", committed_bytes(raw))
+        reached("release.committed")
+        index = _enter(store, name, manifest, raw, now)
+        reached("release.indexed")
     return index
 
 

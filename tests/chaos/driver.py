@@ -56,7 +56,7 @@ def _run(how: str, environment: dict[str, str], told: str) -> None:
     print("begin", flush=True)
     try:
         {"plain": plain, "dagster": dagster, "model": model}[how]()
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(FAILED)
@@ -92,7 +92,7 @@ def plain() -> None:
     platform = open_platform(settings, {FEED: feed}, {SET: spec})
     fetch_feed(platform, feed)
     build_feed_table(platform, feed).raise_if_blocked()
-    stage.build_set = functools.partial(build_set, loader_names=CHEAP_LOADERS)  # type: ignore[assignment]
+    vars(stage)["build_set"] = functools.partial(build_set, loader_names=CHEAP_LOADERS)
     print(stage.release_set(platform, spec).version, flush=True)
 
 

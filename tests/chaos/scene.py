@@ -28,7 +28,7 @@ id: kr.chaos.readings
 title: 수위 측정
 title_en: Water level readings
 agency: {name: 시험 기관, name_en: Test agency, country: KR}
-licence: {id: KOGL-1, url: "https://www.kogl.or.kr/info/license.do", redistribution: true, ai_training: true, attribution: 시험 기관}
+licence: {id: KOGL-1, url: "https://www.kogl.or.kr/info/license.do", redistribution: true, ai_training: true}
 documentation: https://files.example.kr/about
 schedule: {cron: "0 3 * * *", timezone: Asia/Seoul}
 source: {protocol: http_file, url: "https://files.example.kr/readings.csv", format: csv}
