@@ -113,5 +113,6 @@ def row_hash(feed: Feed) -> str:
     parts = []
     for name, kind in data_columns(feed).items():
         text = ident(name) if kind == "VARCHAR" else f"CAST({ident(name)} AS VARCHAR)"
-        parts.append(f"coalesce(strlen({text}) || ':' || {text}, '-')")
-    return f"md5({' || '.join(parts)})"
+        # concat() leaves NULL out; a chain of || would copy what it has so far at every link.
+        parts.append(f"strlen({text}), CASE WHEN {text} IS NULL THEN '-' ELSE ':' END, {text}")
+    return f"md5(concat({listed(parts)}))"
