@@ -1,17 +1,9 @@
-"""The stand-in agency over real sockets: what it serves, and that each fault does on the wire what its name says."""
+"""The stand-in agency: what it serves, the gateway, and its admin calls, over real HTTP."""
 
 from __future__ import annotations
 
-import gzip
-import http.client
-import io
 import json
-import re
 import socket
-import zipfile
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -21,78 +13,29 @@ from xml.etree import ElementTree
 
 import pytest
 
-from assets.feeds.load import FOLDER, shipped
+from assets.feeds.load import shipped
 from deploy.agency import DEMO_KEY, AgencyConfig, running_agency
 from deploy.agency.__main__ import main
-from deploy.agency.faults import NAMES
 from deploy.agency.routes import load_routes
+from tests.deploy.agency_client import (  # noqa: F401  fixtures
+    AIR,
+    AIRPORTS,
+    FILES,
+    GATEWAY,
+    WTI,
+    Client,
+    Got,
+    base,
+    client,
+    code_of,
+    sample,
+)
 
 FILES = [r for r in load_routes() if r.kind != "data_go_kr"]
 AIRPORTS = "us.faa.airports"
 WTI = "us.eia.wti_daily"
 AIR = "kr.airkorea.sido_hourly"
 GATEWAY = "/B552584/ArpltnInforInqireSvc/getCtprvnRltmMesureDnsty"
-
-
-@dataclass(frozen=True)
-class Got:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Client:
-    base: str
-
-    def ask(self, host: str, target: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Got:
-        """One request as bytes say it: no redirect is followed, no encoding undone, no query rewritten."""
-        port = urlsplit(self.base).port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        try:
-            named = {"Host": host, **{k.replace("_", "-"): v for k, v in headers.items()}}
-            connection.request(method, target, body=body, headers=named)
-            answer = connection.getresponse()
-            return Got(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-        finally:
-            connection.close()
-
-    def file(self, feed: str, method: str = "GET", **headers: str) -> Got:
-        route = next(r for r in FILES if r.id == feed)
-        return self.ask(route.host, route.path, method, **headers)
-
-    def air(self, page: int = 1, size: int = 100, *, key: str | None = None, extra: str = "&returnType=json") -> Got:
-        key = quote(DEMO_KEY, safe="") if key is None else key
-        query = f"serviceKey={key}&sidoName={quote('전국')}&pageNo={page}&numOfRows={size}{extra}"
-        return self.ask("apis.data.go.kr", f"{GATEWAY}?{query}")
-
-    def admin(self, what: str, **body: Any) -> Got:
-        method = "POST" if body else "GET"
-        return self.ask("127.0.0.1", f"/__agency__/{what}", method, json.dumps(body).encode() if body else None)
-
-    def fault(self, feed: str, fault: str | None) -> None:
-        assert self.admin("faults", route=feed, fault=fault).status == 200
-
-
-@pytest.fixture(scope="module")
-def base() -> Iterator[str]:
-    with running_agency() as url:
-        yield url
-
-
-@pytest.fixture
-def client(base: str) -> Iterator[Client]:
-    one = Client(base)
-    yield one
-    for route in load_routes():
-        one.fault(route.id, None)
-
-
-def sample(feed: str) -> bytes:
-    return next(p for p in (FOLDER / feed).glob("sample.*") if p.name.count(".") == 1).read_bytes()
 
 
 # --- what it serves -----------------------------------------------------------------------------------------------------
@@ -198,10 +141,6 @@ def test_xml_is_the_default_format(client: Client) -> None:
     assert root.findtext("body/totalCount") == "136"
 
 
-def code_of(got: Got) -> str | None:
-    return ElementTree.fromstring(got.body).findtext("cmmMsgHeader/returnReasonCode")
-
-
 def test_keys_are_judged_as_they_came(client: Client) -> None:
     once = quote(DEMO_KEY, safe="")
     assert client.air(key=once).status == 200
@@ -273,183 +212,3 @@ def test_the_command_line_refuses_what_is_wrong(tmp_path: Path, capsys: pytest.C
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert main(["--port", str(taken.getsockname()[1])]) == 2
-
-
-# --- faults -------------------------------------------------------------------------------------------------------------
-
-
-def faulty(client: Client, feed: str, fault: str) -> Client:
-    client.fault(feed, fault)
-    return client
-
-
-@pytest.mark.parametrize("status", [500, 503, 404, 403, 429])
-def test_status_faults_for_the_first_n(client: Client, status: int) -> None:
-    faulty(client, AIRPORTS, f"status_{status}:2")
-    assert [client.file(AIRPORTS).status for _ in range(3)] == [status, status, 200]
-    assert client.file(WTI).status == 200
-
-
-def test_retry_after_0(client: Client) -> None:
-    got = faulty(client, AIRPORTS, "retry_after_0").file(AIRPORTS)
-    assert (got.status, got.headers["retry-after"]) == (429, "0")
-    assert [client.file(AIRPORTS).status for _ in range(2)] == [429, 200]
-
-
-def test_quota_after_n(client: Client) -> None:
-    faulty(client, AIR, "quota_after_n:2")
-    assert [client.air().status for _ in range(3)] == [200, 200, 429]
-
-
-def test_xml_error_on_json(client: Client) -> None:
-    got = faulty(client, AIR, "xml_error_on_json:30").air()
-    assert (got.status, code_of(got)) == (200, "30")
-
-
-def test_no_data(client: Client) -> None:
-    assert faulty(client, AIR, "no_data").air().json()["response"]["header"]["resultCode"] == "03"
-
-
-def test_empty_body_and_html(client: Client) -> None:
-    got = faulty(client, AIR, "empty_body_200").air()
-    assert (got.status, got.body, got.headers["content-length"]) == (200, b"", "0")
-    got = faulty(client, AIRPORTS, "html_200").file(AIRPORTS)
-    assert got.status == 200 and got.body.startswith(b"<!DOCTYPE html>")
-
-
-def test_stream_cut_sends_less_than_promised(client: Client) -> None:
-    faulty(client, AIRPORTS, "stream_cut:1")
-    with pytest.raises(http.client.IncompleteRead) as caught:
-        client.file(AIRPORTS)
-    assert caught.value.partial == sample(AIRPORTS)[: len(sample(AIRPORTS)) // 2]
-    assert client.file(AIRPORTS).body == sample(AIRPORTS)
-
-
-def test_reset_mid_body_is_a_reset(client: Client) -> None:
-    faulty(client, AIRPORTS, "reset_mid_body")
-    port = urlsplit(client.base).port
-    assert port is not None
-    route = next(r for r in FILES if r.id == AIRPORTS)
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
-        raw.sendall(f"GET {route.path} HTTP/1.1\r\nHost: {route.host}\r\n\r\n".encode())
-        with pytest.raises(ConnectionResetError):
-            while raw.recv(4096):
-                pass
-
-
-def test_slow_waits_before_it_answers(client: Client) -> None:
-    faulty(client, AIRPORTS, "slow:30")
-    port = urlsplit(client.base).port
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=0.5)
-    route = next(r for r in FILES if r.id == AIRPORTS)
-    connection.request("GET", route.path, headers={"Host": route.host})
-    with pytest.raises(TimeoutError):
-        connection.getresponse()
-    connection.close()
-
-
-def test_gzip_faults(client: Client) -> None:
-    got = faulty(client, AIRPORTS, "truncated_gzip").file(AIRPORTS)
-    assert (got.headers["content-encoding"], int(got.headers["content-length"])) == ("gzip", len(got.body))
-    with pytest.raises((EOFError, zlib.error)):
-        gzip.decompress(got.body)
-    got = faulty(client, WTI, "double_gzip").file(WTI)
-    assert gzip.decompress(gzip.decompress(got.body)) == sample(WTI)
-
-
-@pytest.mark.parametrize(
-    ("fault", "host"),
-    [
-        ("redirect_other_host", "elsewhere.example"),
-        ("redirect_private", "10.0.0.1"),
-        ("redirect_metadata", "169.254.169.254"),
-        ("redirect_to_html", None),
-    ],
-)
-def test_redirects(client: Client, fault: str, host: str | None) -> None:
-    got = faulty(client, AIRPORTS, fault).file(AIRPORTS)
-    assert (got.status, urlsplit(got.headers["location"]).hostname) == (302, host)
-
-
-def test_encodings(client: Client) -> None:
-    got = faulty(client, AIR, "cp949_body").air()
-    assert "솔빛" in got.body.decode("cp949")
-    with pytest.raises(UnicodeDecodeError):
-        got.body.decode("utf-8")
-    assert faulty(client, AIRPORTS, "utf8_bom").file(AIRPORTS).body == b"\xef\xbb\xbf" + sample(AIRPORTS)
-
-
-def test_validators_that_lie(client: Client) -> None:
-    faulty(client, AIRPORTS, "etag_flip_same_bytes")
-    one, two = client.file(AIRPORTS), client.file(AIRPORTS)
-    assert one.body == two.body
-    assert one.headers["etag"] != two.headers["etag"]
-    assert client.file(AIRPORTS, If_None_Match=two.headers["etag"]).status == 200
-    faulty(client, WTI, "same_etag_new_bytes")
-    one, two = client.file(WTI), client.file(WTI)
-    assert one.headers["etag"] == two.headers["etag"]
-    assert one.body != two.body
-    assert one.body.split() == two.body.split()
-
-
-def test_archives(client: Client) -> None:
-    body = faulty(client, AIRPORTS, "zip_bomb").file(AIRPORTS).body
-    inside = zipfile.ZipFile(io.BytesIO(body)).infolist()[0]
-    assert inside.file_size > 200 * len(body)
-    client.fault(AIRPORTS, None)
-    body = faulty(client, AIRPORTS, "zip_slip").file(AIRPORTS).body
-    assert zipfile.ZipFile(io.BytesIO(body)).namelist() == ["../../outside.csv"]
-    client.fault(AIRPORTS, None)
-    body = faulty(client, AIRPORTS, "bad_crc_zip").file(AIRPORTS).body
-    assert zipfile.ZipFile(io.BytesIO(body)).testzip() == "data.csv"
-
-
-def test_xxe(client: Client) -> None:
-    assert b'SYSTEM "file:///' in faulty(client, AIR, "xxe").air().body
-
-
-def test_tables_that_go_wrong(client: Client) -> None:
-    lines = sample(AIRPORTS).splitlines()
-    got = faulty(client, AIRPORTS, "ragged_rows:7").file(AIRPORTS).body.splitlines()
-    assert [i for i, (a, b) in enumerate(zip(lines, got, strict=True)) if a != b] == list(range(7, len(lines), 7))
-    client.fault(AIRPORTS, None)
-    assert faulty(client, AIRPORTS, "empty_file").file(AIRPORTS).body.splitlines() == lines[:1]
-    client.fault(AIRPORTS, None)
-    assert faulty(client, AIRPORTS, "column_renamed").file(AIRPORTS).body.startswith(b"iata_NEW,name")
-    client.fault(AIRPORTS, None)
-    assert len(faulty(client, AIRPORTS, "shrinks_90pct").file(AIRPORTS).body.splitlines()) == 1 + (len(lines) - 1) // 10
-
-
-def test_paging_faults(client: Client) -> None:
-    rows = json.loads(sample(AIR))
-
-    def body(page: int, size: int = 50) -> Any:
-        return client.air(page, size).json()["response"]["body"]
-
-    faulty(client, AIR, "page_size_capped:20")
-    assert (len(body(1)["items"]), body(1)["numOfRows"]) == (20, 20)
-    client.fault(AIR, None)
-    faulty(client, AIR, "offset_ignored")
-    assert body(1)["items"] == body(2)["items"]
-    client.fault(AIR, None)
-    faulty(client, AIR, "duplicate_rows_between_pages")
-    assert body(2)["items"][0] == body(1)["items"][-1]
-    client.fault(AIR, None)
-    faulty(client, AIR, "total_changes_mid_crawl:2")
-    assert [body(p)["totalCount"] for p in (1, 2, 3)] == [len(rows), len(rows) + 2, len(rows)]
-
-
-def test_shapes_of_items(client: Client) -> None:
-    one = faulty(client, AIR, "one_item_object").air().json()["response"]["body"]
-    assert one["items"]["item"]["stationName"] == json.loads(sample(AIR))[0]["stationName"]
-    client.fault(AIR, None)
-    none = faulty(client, AIR, "zero_item_empty_string").air().json()["response"]["body"]
-    assert (none["items"], none["totalCount"]) == ("", 0)
-
-
-def test_every_fault_is_asked_for_above() -> None:
-    source = Path(__file__).read_text(encoding="utf-8").partition("# --- faults")[2]
-    named = set(re.findall(r'"([a-z0-9]+(?:_[a-z0-9]+)+|xxe|slow)(?::\d+)?"', source)) | {
-        f"status_{n}" for n in (500, 503, 404, 403, 429)
-    }
-    assert set(NAMES) <= named
