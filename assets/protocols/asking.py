@@ -79,7 +79,8 @@ class Progress:
 
     def __str__(self) -> str:
         rows = f", {self.rows:,} of {self.total:,} rows" if self.total is not None else f", {self.rows:,} rows" if self.rows else ""
-        return f"{self.bytes_read / 1e6:,.1f} MB in {self.responses:,} responses{rows}"
+        size = f"{self.bytes_read / 1e6:,.1f} MB" if self.bytes_read >= 100_000 else f"{self.bytes_read / 1e3:,.1f} kB"
+        return f"{size} in {self.responses:,} response{'s' * (self.responses != 1)}{rows}"
 
 
 class FetchCancelled(MadangError):
