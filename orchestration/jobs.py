@@ -1,6 +1,6 @@
 """The jobs in the Launchpad: what a person does at night, each with the few fields that it needs and nothing to script."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ class FeedConfig(dg.Config):
 
 
 class AsOfConfig(FeedConfig):
-    as_of: str = Field(description="Day or moment, ISO 8601: the table as it was then (2024-10-24)")
+    as_of: str = Field(description="Moment, or day at its end (UTC), ISO 8601: the table as it was then (2024-10-24)")
     into: str = Field(description="Local folder that gets the rebuilt table; the live table is not touched")
 
 
@@ -40,6 +40,17 @@ def _feed(platform: Platform, id_: str) -> Feed:
     return platform.feeds[id_]
 
 
+def _moment(text: str) -> datetime:
+    """A moment, UTC where it has no offset; a day alone means its end, so that the day's own fetches count."""
+    try:
+        moment = datetime.combine(date.fromisoformat(text), time.max) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError:
+        raise DeclarationError(
+            f"'{text[:40]}' is no day and no moment", where="as_of", mend="write 2024-10-24, or 2024-10-24T12:00:00+09:00"
+        ) from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
 @dg.op(required_resource_keys={"platform"}, name="judge_again_from_archive")
 def _judge_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
     from assets.tables.assets import build_feed_table, check_results, metadata_of, table_key_of
@@ -59,15 +70,21 @@ def _judge_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
 @dg.op(required_resource_keys={"platform"}, name="rebuild_as_of")
 def _rebuild_as_of(context: dg.OpExecutionContext, config: AsOfConfig) -> None:
     from assets.tables.build import rebuild
+    from assets.tables.expectations import judge_expectations
 
     platform: Platform = context.resources.platform
     with guard(), platform.workdir("rebuild") as workdir:
-        moment = datetime.fromisoformat(config.as_of)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        feed = _feed(platform, config.feed)
-        rebuild(feed, as_of=moment, store=platform.store, ledger=platform.ledger, workdir=workdir, into=Path(config.into))
-        context.log.info(f"{feed.id} as of {moment.isoformat()} is in {config.into}")
+        feed, moment, into = _feed(platform, config.feed), _moment(config.as_of), Path(config.into)
+        rebuild(
+            feed,
+            as_of=moment,
+            store=platform.store,
+            ledger=platform.ledger,
+            workdir=workdir,
+            into=into,
+            judge_expectations=judge_expectations,
+        )
+        context.log.info(f"{feed.id} as of {moment.isoformat()} is in {into}")
 
 
 @dg.op(required_resource_keys={"platform"}, name="hold")
