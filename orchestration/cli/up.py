@@ -22,7 +22,8 @@ from orchestration.settings import ROOT, Settings
 
 POLL_S = 0.5
 STOP_S = 45
-"""What Dagster gets to end its services in order; what is left then is ended without asking."""
+"""What Dagster gets to end its services in order; what is left then is asked to end, and after SWEEP_S is ended."""
+SWEEP_S = 10
 
 
 def up(
@@ -101,25 +102,26 @@ def _dagster(env: dict[str, str], port: int) -> Iterator[subprocess.Popen[bytes]
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-                # A run that is under way marks itself cancelled before it ends.
-                _gone(process.pid, STOP_S / 3)
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+        finally:
+            # Whatever happened above, a second Ctrl-C included, nothing of the group outlives us.
+            _end_group(process.pid)
         process.wait()
 
 
-def _gone(group: int, seconds: float) -> bool:
-    """Whether every process of a group has ended, after waiting for it. Raises ProcessLookupError when all have."""
+def _end_group(group: int) -> None:
+    """End every process of a group: asked first, so that a run under way marks itself cancelled, then not asked."""
     pause = threading.Event()
-    for _ in range(int(seconds / POLL_S)):
-        os.killpg(group, 0)
-        pause.wait(POLL_S)
-    return False
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGTERM)
+        for _ in range(int(SWEEP_S / POLL_S)):
+            pause.wait(POLL_S)
+            os.killpg(group, 0)
+        os.killpg(group, signal.SIGKILL)
 
 
 @contextmanager
