@@ -146,7 +146,7 @@ def test_origin_replay_stands_in_manifest_index_and_the_card_s_first_line(name: 
 def test_the_time_split_of_seoul_lies_at_the_declared_midnights(replay_home: MadangHome) -> None:
     spans = {}
     for split in ("train", "validation", "test"):
-        keys = [key for key in replay_home.store.list(f"sets/seoul_bike_demand/v1.0.0/data/default/{split}")]
+        keys = list(replay_home.store.list(f"sets/seoul_bike_demand/v1.0.0/data/default/{split}"))
         ((first, last),) = replay_home._query(keys, "min(hour_starts_at), max(hour_starts_at)", "true")
         spans[split] = (first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
     assert spans["train"][1] < datetime(2018, 8, 31, 15, tzinfo=UTC) <= spans["validation"][0]

@@ -143,7 +143,9 @@ def story(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterat
             again = fetch_feed(platform, feed)
             index = read_index(platform.store, feed.id)
             assert index is not None and is_current(feed, again, platform.store)
-            days[day] = Day(first, again, index, prices(live_paths(platform.store, index, platform.cache)), changes_of(platform, index))
+            days[day] = Day(
+                first, again, index, prices(live_paths(platform.store, index, platform.cache)), changes_of(platform, index)
+            )
         asked = requests_seen(url)
     # Two requests a day, the second one always conditional and always answered without a body.
     assert [request["status"] for request in asked] == [200, 304] * len(days)

@@ -1,0 +1,247 @@
+"""`madang feed …` and `madang set …`: shapes for machines, sentences for people, exit codes, and the base install."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+from assets.feeds.load import load_feeds
+from deploy.agency import DEMO_KEY, running_agency
+from deploy.agency.make_samples import REFUSED
+from orchestration.cli import app
+from orchestration.settings import ROOT
+from tests.main_job.homes import FEEDS, MadangHome, environment
+from tests.orchestration.calling import call
+
+Capture = pytest.CaptureFixture[str]
+SET = "earthquake_felt"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home of the test's own, and nothing of the machine's settings."""
+    for name in ("MADANG_STORE", "MADANG_FEEDS", "MADANG_SETS", "MADANG_CONNECT_TO", "MADANG_LEDGER", "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MADANG_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def in_demo(demo_home: MadangHome, monkeypatch: pytest.MonkeyPatch) -> MadangHome:
+    monkeypatch.setenv("MADANG_HOME", str(demo_home.path))
+    return demo_home
+
+
+# --- feeds ------------------------------------------------------------------------------------------------------------------
+
+
+def test_feed_list_for_machines(capsys: Capture) -> None:
+    done = call("feed", "list", "--json", capsys=capsys)
+    assert done.code == 0 and len(done.out.splitlines()) == 1
+    listed = json.loads(done.out)
+    assert [list(line) for line in listed] == [["id", "agency", "protocol", "enabled", "schedule", "licence"]] * len(FEEDS)
+    feeds = load_feeds().feeds
+    for line in listed:
+        feed = feeds[line["id"]]
+        assert line["agency"] == feed.agency.name and line["protocol"] == feed.source.protocol
+        assert line["enabled"] is True and line["licence"] == feed.licence.id
+        assert line["schedule"].startswith(feed.schedule.cron)
+    assert sorted(line["id"] for line in listed) == FEEDS
+
+
+def test_feed_list_for_people_and_what_it_leaves_out(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = call("feed", "list", capsys=capsys)
+    assert done.code == 0
+    assert done.out.splitlines()[0].split() == ["feed", "agency", "protocol", "enabled", "schedule", "licence"]
+    assert "서울특별시" in done.out
+    (tmp_path / "feeds" / "kr.broken.feed").mkdir(parents=True)
+    (tmp_path / "feeds" / "kr.broken.feed" / "feed.yaml").write_text("id: kr.broken.feed\n", encoding="utf-8")
+    monkeypatch.setenv("MADANG_FEEDS", str(tmp_path / "feeds"))
+    done = call("feed", "list", capsys=capsys)
+    assert done.code == 1 and "kr.seoul.bike_hourly" in done.out and "kr.broken.feed/feed.yaml" in done.err
+
+
+def test_feed_check_of_all_that_ships(capsys: Capture) -> None:
+    done = call("feed", "check", "--json", capsys=capsys)
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["problems"] == [] and sorted(found["next_runs"]) == FEEDS
+    assert all(len(runs) == 3 for runs in found["next_runs"].values())
+
+
+def test_feed_check_names_file_line_field_and_mend(capsys: Capture, tmp_path: Path) -> None:
+    text = (ROOT / "assets" / "feeds" / "kr.seoul.bike_hourly" / "feed.yaml").read_text(encoding="utf-8")
+    folder = tmp_path / "kr.seoul.bike_hourly"
+    folder.mkdir()
+    wrong = text.replace("incremental: {kind: full}", "incremental: {kind: fall}")
+    line = next(n for n, content in enumerate(wrong.splitlines(), 1) if "fall" in content)
+    (folder / "feed.yaml").write_text(wrong, encoding="utf-8")
+    done = call("feed", "check", str(folder), "--json", capsys=capsys)
+    assert done.code == 1
+    (problem,) = json.loads(done.out)["problems"]
+    assert problem["file"] == str((folder / "feed.yaml").resolve()) and problem["line"] == line
+    assert problem["field"] == "incremental.kind" and "full" in problem["what"] + problem["mend"]
+    done = call("feed", "check", str(folder), capsys=capsys)
+    assert done.code == 1 and f"feed.yaml:{line}: incremental.kind: " in done.err
+
+
+def test_feed_preview_fetches_judges_and_keeps_nothing(
+    in_demo: MadangHome, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = in_demo.snapshot()
+    feed = "kr.mois.legal_dong_codes"
+    with running_agency() as url:
+        monkeypatch.setenv("MADANG_CONNECT_TO", url)
+        monkeypatch.setenv("DATA_GO_KR_KEY", DEMO_KEY)
+        done = call("feed", "preview", feed, "--rows", "3", "--json", capsys=capsys)
+        people = call("feed", "preview", "kr.airkorea.sido_hourly", capsys=capsys)
+    assert done.code == 0
+    seen = json.loads(done.out)
+    assert (seen["feed"], seen["outcome"], seen["origin"]) == (feed, "Ok", "synthetic")
+    assert seen["read"] == seen["accepted"] + seen["quarantined"] and seen["quarantined"] == REFUSED[feed]
+    assert sum(seen["by_rule"].values()) == seen["quarantined"]
+    assert len(seen["rows"]) == 3 and len(seen["quarantine"]) == 3
+    assert people.code == 0 and "rows read" in people.out and "would be quarantined" in people.out
+    assert in_demo.snapshot() == before
+
+
+def test_feed_status_tells_what_ledger_and_tables_know(in_demo: MadangHome, capsys: Capture) -> None:
+    done = call("feed", "status", "--json", capsys=capsys)
+    assert done.code == 0
+    lines = {line["feed"]: line for line in json.loads(done.out)}
+    assert sorted(lines) == FEEDS
+    for feed, line in lines.items():
+        index = in_demo.index(feed)
+        assert line["outcome"] == "NotModified" and line["origin"] == "synthetic"
+        assert line["rows"] == index.rows and line["quarantined"] == REFUSED[feed]
+        assert line["checked"] >= line["unchanged_since"]
+    done = call("feed", "status", capsys=capsys)
+    assert done.code == 0 and "kr.seoul.bike_hourly" in done.out
+
+
+def test_an_unknown_feed_and_a_nearby_name(capsys: Capture) -> None:
+    done = call("feed", "run", "kr.seoul.bike_hourli", capsys=capsys)
+    assert done.code == 1 and "did you mean kr.seoul.bike_hourly?" in done.err and "Traceback" not in done.err
+    done = call("feed", "run", "kr.seoul.bike_hourli", "--json", capsys=capsys)
+    assert done.code == 1 and list(json.loads(done.out)) == ["error", "what", "where", "mend"]
+    assert call("feed", "run", capsys=capsys).code == 2
+    assert call("feed", "check", "no/such/folder", capsys=capsys).code == 1
+
+
+# --- sets -------------------------------------------------------------------------------------------------------------------
+
+
+def test_set_list_and_show(in_demo: MadangHome, capsys: Capture) -> None:
+    done = call("set", "list", "--json", capsys=capsys)
+    assert done.code == 0
+    rows = {line["name"]: line["rows"] for line in json.loads(done.out)}
+    assert rows == {line["name"]: sum(line["rows"].values()) for line in in_demo.report(0)["sets"]}
+    done = call("set", "show", SET, "--json", capsys=capsys)
+    assert done.code == 0 and json.loads(done.out)["manifest"]["origin"] == "synthetic"
+    done = call("set", "show", SET, capsys=capsys)
+    assert done.code == 0 and f"{SET} 1.0.0" in done.out and "origin: synthetic" in done.out
+    done = call("set", "show", SET, "9.9.9", capsys=capsys)
+    assert done.code == 1 and "has no version 9.9.9" in done.err and "1.0.0" in done.err
+
+
+def test_pull_then_verify_then_one_byte_too_many(in_demo: MadangHome, capsys: Capture, tmp_path: Path) -> None:
+    done = call("set", "pull", SET, str(tmp_path / "pulled"), "--json", capsys=capsys)
+    assert done.code == 0
+    pulled = json.loads(done.out)
+    assert pulled["version"] == "1.0.0" and pulled["files"] > 10
+    assert call("set", "verify", str(tmp_path / "pulled"), capsys=capsys).code == 0
+    shard = next((tmp_path / "pulled").rglob("test-*.parquet"))
+    shard.write_bytes(shard.read_bytes() + b"\0")
+    done = call("set", "verify", str(tmp_path / "pulled"), capsys=capsys)
+    assert done.code == 1 and shard.name in done.err and "do not train on this copy" in done.err
+    done = call("set", "verify", str(tmp_path / "pulled"), "--json", capsys=capsys)
+    assert done.code == 1 and json.loads(done.out)["wrong"].endswith(shard.name)
+
+
+def test_a_set_that_nobody_published(capsys: Capture, tmp_path: Path) -> None:
+    done = call("set", "pull", "no_such_set", str(tmp_path / "x"), capsys=capsys)
+    assert done.code == 1 and "there is no training set 'no_such_set'" in done.err and not (tmp_path / "x").exists()
+
+
+BASE_INSTALL = """
+import sys
+BLOCKED = {"dagster", "dagster_dbt", "duckdb", "polars", "great_expectations", "dbt", "sqlalchemy", "aiohttp", "croniter",
+           "fastwarc", "starlette", "datasets", "mlcroissant", "pandas", "lxml", "ijson"}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+sys.meta_path.insert(0, Blocker())
+from orchestration.cli import main
+main()
+"""
+
+
+def base_install(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """`madang` where only the base dependencies can be imported."""
+    command = [sys.executable, "-c", BASE_INSTALL, *arguments]
+    env = environment(MADANG_HOME=str(home), PYTHONPATH=str(ROOT))
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
+
+
+def test_an_ml_team_needs_only_the_base_install(demo_home: MadangHome, tmp_path: Path) -> None:
+    store = f"file://{demo_home.store.root}"
+    done = base_install("set", "pull", SET, str(tmp_path / "pulled"), "--from", store, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = base_install("set", "verify", str(tmp_path / "pulled"), "--json", home=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["ok"] is True, done.stderr
+    done = base_install("set", "show", SET, "--from", store, "--json", home=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["entry"]["version"] == "1.0.0", done.stderr
+    # What needs more says so in one sentence.
+    done = base_install("feed", "status", home=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "this command needs the platform" in done.stderr and "make setup" in done.stderr
+
+
+# --- help -------------------------------------------------------------------------------------------------------------------
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+EVERY = dict(commands(typer.main.get_command(app)))
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    assert {path for path, command in EVERY.items() if not hasattr(command, "commands")} >= {
+        ("demo",),
+        ("up",),
+        ("doctor",),
+        *(("feed", name) for name in ("list", "check", "preview", "run", "status")),
+        *(("set", name) for name in ("list", "build", "show", "pull", "verify", "diff", "trace", "yank")),
+        ("agency", "serve"),
+    }
+    counted = Counter(path[0] for path in EVERY if path)
+    assert counted["set"] >= 8
+
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: " ".join(path) or "madang")
+def test_every_command_explains_itself(path: tuple[str, ...], capsys: Capture) -> None:
+    done = call(*path, "--help", capsys=capsys)
+    assert done.code == 0 and "Usage:" in done.out
+    first = (EVERY[path].help or "").strip().splitlines()[0]
+    assert first and first.split(":")[0][:40] in " ".join(done.out.split())
+    if not hasattr(EVERY[path], "commands") and path not in (("up",), ("agency", "serve")):
+        assert "--json" in done.out
+
+
+def test_json_is_json_alone(in_demo: MadangHome, capsys: Capture) -> None:
+    for arguments in (("feed", "list"), ("feed", "status"), ("set", "list"), ("set", "show", SET), ("doctor",)):
+        done = call(*arguments, "--json", capsys=capsys)
+        assert len(done.out.splitlines()) == 1
+        json.loads(done.out)
