@@ -116,7 +116,7 @@ def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, feed: Feed) -> Non
     """Settle rows that claim one identity: the same content once, else the greatest cursor, else none of them."""
     key = listed([ident(name) for name in feed.contract.key])
     cursor = ident(feed.incremental.cursor) if feed.incremental.cursor else "NULL"
-    sound = f"SELECT staged.* FROM staged ANTI JOIN refused ON {ROW} = row WHERE len(_failures) = 0"
+    sound = f"SELECT staged.* FROM staged ANTI JOIN refused ON {ROW} = refused.row WHERE len(_failures) = 0"
     connection.execute(
         f"CREATE TEMP TABLE claims AS SELECT {ROW} AS row, {sql.row_hash(feed)} AS hash, {cursor} AS cursor, "
         f"dense_rank() OVER (ORDER BY {key}) AS identity FROM ({sound}) "
@@ -124,12 +124,12 @@ def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, feed: Feed) -> Non
     )
     if feed.incremental.aliases:
         groups = _alias_groups(connection, feed, sound)
-        rows = pa.table({"row": pa.array(groups.keys(), pa.int64()), "identity": pa.array(groups.values(), pa.int64())})
+        rows = pa.table({"_row": pa.array(groups.keys(), pa.int64()), "_identity": pa.array(groups.values(), pa.int64())})
         connection.register("grouped", rows)
         # Aliases include the key, so their groups hold every claim by key too.
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE claims AS SELECT {ROW} AS row, {sql.row_hash(feed)} AS hash, "
-            f"{cursor} AS cursor, identity FROM staged JOIN grouped ON {ROW} = row"
+            f"{cursor} AS cursor, _identity AS identity FROM staged JOIN grouped ON {ROW} = _row"
         )
         connection.unregister("grouped")
     rule = f"CASE WHEN rivals = 1 THEN NULL ELSE '{CONFLICT}' END"
@@ -203,7 +203,7 @@ def _accepted_query(feed: Feed, source_id: str, fetched_at: datetime) -> str:
     columns = listed([ident(name) for name in sql.data_columns(feed)])
     return (
         f"SELECT {columns}, {source} AS _source_id, {ROW}, {moment} AS _fetched_at, {sql.row_hash(feed)} AS _row_hash "
-        f"FROM staged ANTI JOIN refused ON {ROW} = row WHERE len(_failures) = 0"
+        f"FROM staged ANTI JOIN refused ON {ROW} = refused.row WHERE len(_failures) = 0"
     )
 
 
@@ -211,14 +211,14 @@ def _quarantine_query(feed: Feed, source_id: str, fetched_at: datetime) -> str:
     source, moment = _stamp(source_id, fetched_at)
     columns = listed([ident(column.name) for column in feed.contract.columns])
     late = (
-        'SELECT row, list(struct_pack(rule := rule, "column" := "column", reason := reason) ORDER BY rule, "column") AS late '
-        "FROM refused GROUP BY row"
+        'SELECT row AS _late_row, list(struct_pack(rule := rule, "column" := "column", reason := reason) ORDER BY rule, "column") '
+        "AS _late FROM refused GROUP BY row"
     )
-    every = f"list_concat(_failures, coalesce(late, CAST([] AS {sql.FAILURES_TYPE})))"
+    every = f"list_concat(_failures, coalesce(_late, CAST([] AS {sql.FAILURES_TYPE})))"
     return (
-        f"SELECT {columns}, {source} AS _source_id, {ROW}, {moment} AS _fetched_at, every[1].rule AS _rule, "
-        f"every[1].reason AS _reason, every AS _failures, _raw FROM (SELECT * EXCLUDE (_failures), {every} AS every FROM staged "
-        f"LEFT JOIN ({late}) ON {ROW} = row WHERE len(_failures) > 0 OR late IS NOT NULL) ORDER BY {ROW}"
+        f"SELECT {columns}, {source} AS _source_id, {ROW}, {moment} AS _fetched_at, _every[1].rule AS _rule, "
+        f"_every[1].reason AS _reason, _every AS _failures, _raw FROM (SELECT * EXCLUDE (_failures), {every} AS _every FROM staged "
+        f"LEFT JOIN ({late}) ON {ROW} = _late_row WHERE len(_failures) > 0 OR _late IS NOT NULL) ORDER BY {ROW}"
     )
 
 

@@ -116,18 +116,18 @@ def _decide(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool, any_
     differs = "unchanged" if older else "revised"
     if feed.contract.key:
         names = [ident(name) for name in feed.contract.key]
-        fresh = f"SELECT {listed(names)}, {ROW} AS fresh_row, _row_hash AS hash FROM fresh"
-        current = f"SELECT {listed(names)}, {LID} AS live_id, _row_hash AS hash FROM live"
+        fresh = f"SELECT {listed(names)}, {ROW} AS _fresh, _row_hash AS _hash FROM fresh"
+        current = f"SELECT {listed(names)}, {LID} AS _live, _row_hash AS _hash FROM live"
         same = " AND ".join(f"f.{name} = l.{name}" for name in names)
     else:
         # Without a key a row is its content, and equal rows are told apart by how many of them there are.
-        count = "row_number() OVER (PARTITION BY _row_hash ORDER BY {order}) AS nth, _row_hash AS hash"
-        fresh = f"SELECT {ROW} AS fresh_row, {count.format(order=ROW)} FROM fresh"
-        current = f"SELECT {LID} AS live_id, {count.format(order=LID)} FROM live"
-        same = "f.hash = l.hash AND f.nth = l.nth"
+        count = "row_number() OVER (PARTITION BY _row_hash ORDER BY {order}) AS _nth, _row_hash AS _hash"
+        fresh = f"SELECT {ROW} AS _fresh, {count.format(order=ROW)} FROM fresh"
+        current = f"SELECT {LID} AS _live, {count.format(order=LID)} FROM live"
+        same = "f._hash = l._hash AND f._nth = l._nth"
     connection.execute(
-        f"CREATE TEMP TABLE decided AS SELECT fresh_row, live_id, CASE WHEN live_id IS NULL THEN 'added' "
-        f"WHEN fresh_row IS NULL THEN '{vanished}' WHEN f.hash = l.hash THEN 'unchanged' ELSE '{differs}' END AS change "
+        f"CREATE TEMP TABLE decided AS SELECT _fresh AS fresh_row, _live AS live_id, CASE WHEN _live IS NULL THEN 'added' "
+        f"WHEN _fresh IS NULL THEN '{vanished}' WHEN f._hash = l._hash THEN 'unchanged' ELSE '{differs}' END AS change "
         f"FROM ({fresh}) f FULL JOIN ({current}) l ON {same}"
     )
     if feed.incremental.aliases and feed.contract.key:
@@ -173,9 +173,11 @@ def _write(connection: duckdb.DuckDBPyConnection, feed: Feed, table: Path, chang
     stays = f"SELECT {columns} FROM live WHERE {LID} IN (SELECT live_id FROM decided WHERE change IN ('unchanged', 'kept'))"
     comes = f"SELECT {columns} FROM fresh WHERE {ROW} IN (SELECT fresh_row FROM decided WHERE change IN ('added', 'revised'))"
     copied = connection.execute(sql.copy(f"SELECT * FROM ({stays} UNION ALL {comes}) ORDER BY {order}", table)).fetchone()
+    # Our names begin with _, and no column of a contract does: `change` or `hash` may be one of the agency's.
+    decided = "SELECT fresh_row AS _fresh, live_id AS _live, change AS _change FROM decided"
     changed = (
-        f"SELECT change AS _change, {columns} FROM fresh JOIN decided ON {ROW} = fresh_row WHERE change IN ('added', 'revised') "
-        f"UNION ALL SELECT change, {columns} FROM live JOIN decided ON {LID} = live_id WHERE change = 'withdrawn'"
+        f"SELECT _change, {columns} FROM fresh JOIN ({decided}) ON {ROW} = _fresh WHERE _change IN ('added', 'revised') "
+        f"UNION ALL SELECT _change, {columns} FROM live JOIN ({decided}) ON {LID} = _live WHERE _change = 'withdrawn'"
     )
     connection.execute(sql.copy(f"SELECT * FROM ({changed}) ORDER BY _change, {order}", changes))
     return int(copied[0]) if copied else 0
