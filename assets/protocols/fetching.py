@@ -113,9 +113,10 @@ class _Fetch:
         self._url = PLACEHOLDER.sub("***", feed.source.address)
 
     def _comparable(self) -> FetchRecord | None:
-        """The last Ok fetch, unless it came from a stand-in and this one asks the agency, or the reverse."""
-        last = self.deps.ledger.last_ok(self.feed.id, self.partition)
-        if last is None or (last.origin == "agency") != self._transport.direct:
+        """The last Ok fetch, unless the agency said since that there is nothing, or one of the two asks a stand-in."""
+        last = self.deps.ledger.last_answered(self.feed.id, self.partition)
+        # After an Empty answer the table may be empty: the bytes from before it are news again.
+        if last is None or last.outcome != "Ok" or (last.origin == "agency") != self._transport.direct:
             return None
         return last
 

@@ -159,6 +159,17 @@ def test_no_content_is_an_empty_success(world: World) -> None:
 # --- nothing new ---
 
 
+def test_the_same_bytes_after_an_empty_answer_are_news(world: World) -> None:
+    whole = Answer(b"rows", headers={"ETag": '"1"'})
+    world.fetch(make_feed(), lambda seen: whole)
+    world.fetch(make_feed(), lambda seen: Answer(b"", 204))
+    back, server = world.fetch(make_feed(), lambda seen: whole)
+    assert (back.outcome, back.body_fetch_id) == ("Ok", back.fetch_id)
+    assert "if-none-match" not in server.seen[0].headers
+    assert world.bodies(back) == [b"rows"]
+    assert world.fetch(make_feed(), lambda seen: whole)[0].outcome == "NotModified"
+
+
 @pytest.mark.parametrize("second", [Answer(b"", 304), Answer(b"rows", headers={"ETag": '"flipped"'})])
 def test_nothing_new_refers_to_the_earlier_bytes(world: World, second: Answer) -> None:
     first, _ = world.fetch(make_feed(), lambda seen: Answer(b"rows", headers={"ETag": '"1"'}))
