@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --mark: #b25e09; }
-body { margin: 0 auto; padding: 1.5rem 2rem 4rem; max-width: 72rem; overflow-wrap: break-word;
+body { margin: 0 auto; padding: 1.5rem 2rem 4rem; max-width: 72rem; overflow-wrap: break-word; word-break: keep-all;
   font: 15px/1.55 system-ui, "Noto Sans", "Noto Sans KR", "Noto Sans CJK KR", "Apple SD Gothic Neo", "Malgun Gothic", sans-serif; }
 nav { font-size: 13px; margin-bottom: 1.2rem; } nav a { text-decoration: none; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: .4rem 0 1rem; }

@@ -55,8 +55,6 @@ def test_checks_of_a_feed(up: Served, page: Page, picture: Callable[..., Path]) 
     page.get_by_text("[Show Markdown]").click()
     table = page.get_by_role("dialog").get_by_role("table")
     expect(table.get_by_text("values_parse_as_declared")).to_be_visible()
-    settled(page)
-    picture("ui-feed-quality")
     page.keyboard.press("Escape")
     page.get_by_text("quarantine_within_bound", exact=True).first.click()
     expect(page.get_by_text("Not more rows were refused than the contract allows.")).to_be_visible()
@@ -97,7 +95,7 @@ def test_programs_get_the_bytes_of_a_card(up: Served) -> None:
     assert (part.status, part.read()) == (206, b"---\n")
 
 
-def test_materialize_an_unchanged_feed_by_clicking(up: Served, page: Page, picture: Callable[..., Path]) -> None:
+def test_materialize_an_unchanged_feed_by_clicking(up: Served, page: Page) -> None:
     page.goto(f"{up.ui}/locations/madang/jobs/feed__kr_incheon__airport_monthly")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("button", name="View", exact=True).or_(page.get_by_role("link", name="View", exact=True)).click()
