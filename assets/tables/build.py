@@ -222,7 +222,7 @@ class _Build:
             history = (part.as_version(), *part.previous)[:KEPT_VERSIONS] if part else ()
             fresh = Partition(
                 fetch_id=record.fetch_id,
-                origin=_origin(part, record, merged),
+                origin=self._origin(merged.table, part),
                 updated_at=self.now.astimezone(UTC),
                 contract_sha256=digest,
                 files=files,
@@ -248,6 +248,15 @@ class _Build:
         swap_index(self.store, pointer, new)
         self.said("table.swapped", merged.rows_after)
         return self._result(fresh, quarantine, merged.counts, checks, changed=changed_now)
+
+    def _origin(self, table: Path, part: Partition | None) -> str:
+        """The least trusted origin of the fetches that the rows came from; of this fetch where there are no rows."""
+        with sql.connect(self.run / "origins", **self.limits) as connection:
+            sources = connection.execute(f"SELECT DISTINCT _source_id FROM {sql.parquet(table)}").fetchall()
+        known = {record.fetch_id: record.origin for record in self.ledger.history(self.feed.id)}
+        # A fetch that the ledger lost is as little to be trusted as what it went into.
+        lost = part.origin if part else self.record.origin
+        return _least_trusted([known.get(source, lost) for (source,) in sources] or [self.record.origin])
 
     def _upload(self, place: str, path: Path, rows: int, *, name: str = "part-00000") -> tuple[DataFile, ...]:
         """Put one file under a name that carries its content, so that no name is ever written with two contents."""
@@ -301,11 +310,6 @@ class _Build:
 
 def _rows(counts: Changes) -> int:
     return counts.added + counts.revised + counts.withdrawn
-
-
-def _origin(part: Partition | None, record: FetchRecord, merged: Merged) -> str:
-    """The origin of all rows together: rows that stay keep theirs, so the least trustworthy of both counts."""
-    return _least_trusted([record.origin, *([part.origin] if part and merged.counts.unchanged else [])])
 
 
 def _least_trusted(origins: list[str]) -> str:

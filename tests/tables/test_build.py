@@ -241,6 +241,34 @@ def test_a_synthetic_row_is_never_forgotten(home: Home) -> None:
     assert index is not None and index.origin == "synthetic"
 
 
+def test_a_rebuild_that_takes_in_a_synthetic_fetch_says_so(home: Home) -> None:
+    strict, lenient = (
+        make_feed([DAY, PRICE], contract={"key": ["day"], "max_quarantine": bound}, incremental={"kind": "upsert"})
+        for bound in (0, 1)
+    )
+    first = csv_of(("2024-01-01", "1"), ("2024-01-02", "n.a."))
+    assert home.build(strict, home.archive(strict, first, at(date(2024, 2, 1)), origin="synthetic")).blocked
+    agency = home.archive(strict, csv_of(("2024-01-03", "3")), at(date(2024, 2, 2)), origin="agency")
+    home.build(strict, agency)
+    index = read_index(home.store, strict.id)
+    assert index is not None and index.origin == "agency"
+    # Now the synthetic rows are in the table, too.
+    home.build(lenient, agency, force=True)
+    index = read_index(home.store, strict.id)
+    assert index is not None and (index.rows, index.origin) == (2, "synthetic")
+
+
+def test_the_table_is_the_agencys_when_no_other_row_is_left(home: Home) -> None:
+    feed = wti(deletes={"shrink_guard": 1})
+    days = [(f"2024-01-0{n}", str(n)) for n in (1, 2, 3)]
+    for number, (rows, origin, whole) in enumerate(
+        [(days[:1], "synthetic", "synthetic"), (days, "agency", "synthetic"), (days[1:], "agency", "agency")], start=1
+    ):
+        home.build(feed, home.archive(feed, csv_of(*rows), at(date(2024, 2, number)), origin=origin))
+        index = read_index(home.store, feed.id)
+        assert index is not None and index.origin == whole
+
+
 def test_confirming_moves_forward_only(home: Home) -> None:
     feed = wti()
     confirm(home.store, feed.id, NOW)
