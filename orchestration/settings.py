@@ -47,7 +47,7 @@ class Settings:
             )
         return cls(
             home=home,
-            store_url=env.get("MADANG_STORE") or f"file://{home}/store",
+            store_url=env.get("MADANG_STORE") or f"file://{_in_url(home)}/store",
             public_url=(env.get("MADANG_PUBLIC_URL") or "").rstrip("/") or None,
             ledger_url=env.get("MADANG_LEDGER") or f"sqlite:///{home}/ledger.sqlite",
             warehouse=env.get("MADANG_WAREHOUSE") or str(home / "warehouse.duckdb"),
@@ -80,6 +80,11 @@ class Settings:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             values[name] = "***" if env.get(name) else ""
         return values
+
+
+def _in_url(path: Path) -> str:
+    """A path as a URL holds it: only what would end or change the path is escaped, so that it stays readable."""
+    return str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
 
 
 def _folders(env: Mapping[str, str], name: str) -> tuple[Path, ...]:

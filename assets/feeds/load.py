@@ -75,6 +75,9 @@ def load_feeds(folders: Sequence[Path] = (FOLDER,)) -> Loaded:
                     Problem(str(file), line, "id", f"'{feed.id}' is also declared by {first}", "rename or remove one of the two")
                 )
                 continue
+            if (other := next((f.id for f in feeds.values() if f.relation == feed.relation), None)) is not None:
+                problems.append(_same_relation(feed, other, document, file))
+                continue
             feeds[feed.id], files[feed.id] = feed, file
     return Loaded(feeds, problems)
 
@@ -94,6 +97,8 @@ def check(paths: Iterable[Path], *, now: datetime | None = None) -> Check:
             found.problems.append(Problem(str(file), document.line(("id",)), "id", what, "rename or remove one of the two"))
             continue
         seen[feed.id] = file
+        if (other := next((f.id for f in found.feeds.values() if f.relation == feed.relation), None)) is not None:
+            found.problems.append(_same_relation(feed, other, document, file))
         found.feeds[feed.id] = feed
         found.problems.extend(_expectation_problems(feed, document, file))
         found.notes.extend(_secret_notes(feed, document, file))
@@ -181,6 +186,12 @@ def _problems_of(error: DeclarationError, file: Path) -> list[Problem]:
         return list(error.problems)
     line = error.where.removeprefix(f"{file}").strip(":").split(":")[0]
     return [Problem(str(file), int(line) if line.isdecimal() else 1, "", error.what, error.mend)]
+
+
+def _same_relation(feed: Feed, other: str, document: Document, file: Path) -> Problem:
+    """Two ids may differ and still give one SQL name, and one Dagster job: a.b_c.d and a_b.c.d."""
+    what = f"'{feed.id}' has the SQL name {feed.relation}, and so has '{other}'"
+    return Problem(str(file), document.line(("id",)), "id", what, "choose an id that differs in more than '.' and '_'")
 
 
 def _expectation_problems(feed: Feed, document: Document, file: Path) -> list[Problem]:

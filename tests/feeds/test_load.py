@@ -77,6 +77,17 @@ def test_an_id_in_two_folders_names_both(folder: Path) -> None:
     assert problems[0].file == str(folder / IDS[0] / "feed.yaml")
 
 
+def test_two_ids_of_one_sql_name_are_a_problem(folder: Path) -> None:
+    text = (folder / "kr.seoul.bike_hourly" / "feed.yaml").read_text(encoding="utf-8")
+    for name in ("kr.seoul_city.bikes", "kr.seoul.city.bikes"):
+        (folder / name).mkdir()
+        (folder / name / "feed.yaml").write_text(text.replace("kr.seoul.bike_hourly", name), encoding="utf-8")
+    for feeds, problems in [load.load_feeds([folder]), (load.check([folder]).feeds, load.check([folder]).problems)]:
+        assert "kr.seoul.city.bikes" in feeds
+        assert [(p.field, Path(p.file).parent.name) for p in problems] == [("id", "kr.seoul_city.bikes")]
+        assert "kr_seoul_city__bikes" in problems[0].what
+
+
 def test_the_folder_is_named_by_the_id(folder: Path) -> None:
     (folder / IDS[0]).rename(folder / "kr.other.name")
     with pytest.raises(DeclarationError, match=r"folder is named 'kr\.other\.name'"):

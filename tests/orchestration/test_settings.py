@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from assets.errors import SettingsError
+from assets.store import Store
 from orchestration.settings import ROOT, Settings, without_password
 
 
@@ -18,6 +19,14 @@ def test_defaults_keep_everything_below_the_home() -> None:
     assert settings.warehouse == str(settings.home / "warehouse.duckdb")
     assert settings.connect_to is None
     assert settings.public_url is None
+
+
+@pytest.mark.parametrize("name", ["a b", "마당", "100%25", "what?", "no#1"])
+def test_a_home_of_any_name_holds_its_store(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_environment({"MADANG_HOME": name})
+    Store(settings.store_url).put_bytes("sets/x", b"1")
+    assert (tmp_path / name / "store" / "sets" / "x").read_bytes() == b"1"
 
 
 def test_own_folders_are_added_to_the_shipped_ones(tmp_path: Path) -> None:
