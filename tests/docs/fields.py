@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def table(name: str) -> str:
     return "\n".join(lines)
 
 
-def _fields(model: type[BaseModel], prefix: str = "", skip: frozenset[str] | set[str] = frozenset()) -> Iterator[tuple[str, FieldInfo]]:
+def _fields(model: type[BaseModel], prefix: str = "", skip: Collection[str] = ()) -> Iterator[tuple[str, FieldInfo]]:
     """Every field that holds no further model, by its dotted path."""
     for name, info in model.model_fields.items():
         if name in skip:

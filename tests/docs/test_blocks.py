@@ -38,10 +38,13 @@ def test_the_readme_shows_what_the_demo_prints(demo_home: MadangHome) -> None:
     (block,) = (b for b in blocks(ROOT / "README.md") if b.directive == "output of")
     shown = [line.split() for line in block.text.splitlines()]
     report = demo_home.report(0)
-    feeds = [[*map(str, list(line.values())[:3]), *(f"{line[k]:,}" for k in ("read", "accepted", "quarantined"))] for line in report["feeds"]]
+    feeds = [
+        [line["id"], line["protocol"], line["outcome"], *(f"{line[what]:,}" for what in ("read", "accepted", "quarantined"))]
+        for line in report["feeds"]
+    ]
     sets = [
-        [s["name"], s["version"], *(f"{s['rows'][k]:,}" for k in ("train", "validation", "test")), f".madang/store/sets/{s['name']}/v1.0.0"]
-        for s in report["sets"]
+        [name, version, *(f"{rows[split]:,}" for split in ("train", "validation", "test")), f".madang/store/sets/{name}/v{version}"]
+        for name, version, rows, _ in (line.values() for line in report["sets"])
     ]
     assert shown[1 : 1 + len(feeds)] == feeds
     assert shown[3 + len(feeds) : 3 + len(feeds) + len(sets)] == sets
