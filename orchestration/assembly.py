@@ -3,7 +3,7 @@
 A feed whose declaration is broken must not take the others down: it is left out, and `madang feed check` says why.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,12 +16,14 @@ from assets.platform import Platform
 from assets.tables.assets import table_asset, table_key_of
 from assets.training_sets.assets import set_asset
 from assets.training_sets.load import load_sets
-from orchestration import jobs
+from orchestration import jobs, killed
 from orchestration.dbt import build_dbt_assets, dbt_resource
 from orchestration.failures import guard
-from orchestration.freshness import confirmed_on_time
+from orchestration.freshness import CONFIRMED_ON_TIME, confirmed_on_time
 from orchestration.opening import open_platform
 from orchestration.settings import Settings
+
+FRESHNESS_JOB = "check_freshness"
 
 Job = Any
 """A job over a selection of assets, not yet resolved; Dagster does not export the type of it."""
@@ -39,11 +41,16 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     products = [set_asset(spec, feeds, guard) for spec in sets.values()]
     feed_jobs = {feed.id: feed_job(feed) for feed in feeds.values()}
     sets_job = dg.define_asset_job("build_sets", selection=_downstream(), description="dbt models and training sets.")
+    freshness_job = dg.define_asset_job(
+        FRESHNESS_JOB,
+        selection=_freshness_of(feed for feed in feeds.values() if feed.enabled),
+        description="Was every enabled feed asked on time? Reads the ledger, asks nobody.",
+    )
     return dg.Definitions(
         assets=[*archives, *tables, build_dbt_assets(feeds), *products],
         asset_checks=[confirmed_on_time(feed) for feed in feeds.values()],
-        jobs=[*feed_jobs.values(), sets_job, *jobs.NIGHT_JOBS],
-        schedules=[feed_schedule(feed, feed_jobs[feed.id]) for feed in feeds.values()],
+        jobs=[*feed_jobs.values(), sets_job, freshness_job, *jobs.NIGHT_JOBS],
+        schedules=[*(feed_schedule(feed, feed_jobs[feed.id]) for feed in feeds.values()), freshness_schedule(freshness_job)],
         sensors=[
             dg.AutomationConditionSensorDefinition(
                 "automation", target=_downstream(), default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=30
@@ -59,6 +66,19 @@ def _downstream() -> dg.AssetSelection:
     return dg.AssetSelection.key_prefixes(["model"], ["seed"], ["set"])
 
 
+def _freshness_of(feeds: Iterable[Feed]) -> dg.AssetSelection:
+    """The freshness checks alone: in a feed's own run they would be skipped exactly when nothing changed."""
+    keys = [dg.AssetCheckKey(archive_key_of(feed), CONFIRMED_ON_TIME) for feed in feeds]
+    return dg.AssetSelection.checks(*keys)
+
+
+def freshness_schedule(job: Job) -> dg.ScheduleDefinition:
+    """Every hour, a quarter past: late feeds show as warnings, whether or not anything runs for them."""
+    return dg.ScheduleDefinition(
+        name=FRESHNESS_JOB, job=job, cron_schedule="15 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+    )
+
+
 def job_name(feed: Feed) -> str:
     return f"feed__{feed.relation}"
 
@@ -67,7 +87,7 @@ def feed_job(feed: Feed) -> Job:
     """Fetch and table of one feed, and their checks."""
     return dg.define_asset_job(
         job_name(feed),
-        selection=dg.AssetSelection.assets(archive_key_of(feed), table_key_of(feed)),
+        selection=dg.AssetSelection.assets(archive_key_of(feed), table_key_of(feed)) - _freshness_of([feed]),
         description=f"{feed.agency.name}: {feed.title}",
         tags={"madang/feed": feed.id, "madang/group": group_of(feed)},
     )
@@ -90,6 +110,10 @@ def platform_resource(settings: Settings) -> dg.ResourceDefinition:
 
     @contextmanager
     def platform(context: dg.InitResourceContext) -> Iterator[Platform]:
+        if context.instance is not None and context.run_id and settings.executor == "in_process":
+            # Before the first step asks for its place in a pool.
+            killed.sign(context.instance, context.run_id)
+            killed.bury(context.instance)
         opened = open_platform(settings)
         try:
             yield opened

@@ -10,6 +10,7 @@ from assets.archive.assets import archive_key_of
 from assets.feeds.model import Feed, Schedule
 from assets.platform import Platform
 
+CONFIRMED_ON_TIME = "confirmed_on_time"
 MISSED_TICKS = 2
 """A feed is late when this many scheduled ticks have passed since its last confirmed check; one may be still running."""
 
@@ -28,7 +29,7 @@ def confirmed_on_time(feed: Feed) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         asset=archive_key_of(feed),
-        name="confirmed_on_time",
+        name=CONFIRMED_ON_TIME,
         required_resource_keys={"platform"},
         description="The last confirmed check is not older than two scheduled ticks.",
     )

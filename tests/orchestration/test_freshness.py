@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from assets.feeds.load import shipped
 from assets.feeds.model import Schedule
-from orchestration.freshness import last_due
+from orchestration.assembly import FRESHNESS_JOB, build_definitions
+from orchestration.freshness import CONFIRMED_ON_TIME, last_due
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,14 @@ def test_the_second_last_tick(cron: str, timezone: str, now: str, due: str) -> N
     moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
     found = last_due(Schedule(cron=cron, timezone=timezone), moment)
     assert found == datetime.fromisoformat(due).replace(tzinfo=UTC)
+
+
+def test_freshness_runs_by_itself_and_in_no_feeds_own_run() -> None:
+    """In a feed's own run the check would be skipped exactly when nothing changed."""
+    definitions = build_definitions()
+    checked = set(definitions.resolve_job_def(FRESHNESS_JOB).asset_layer.asset_graph.asset_check_keys)
+    enabled = {feed.id for feed in shipped().values() if feed.enabled}
+    assert {".".join(key.asset_key.path[1:]) for key in checked} == enabled
+    assert {key.name for key in checked} == {CONFIRMED_ON_TIME}
+    own = definitions.resolve_job_def("feed__kr_seoul__bike_hourly").asset_layer.asset_graph.asset_check_keys
+    assert CONFIRMED_ON_TIME not in {key.name for key in own}
