@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import typer
 
@@ -25,10 +26,15 @@ class Finding:
     mend: str = ""
 
 
-def doctor(json_: Json = False) -> None:
+def doctor(
+    reindex: Annotated[
+        bool, typer.Option("--reindex", help="First put every archived fetch that the ledger lacks back into it.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Print the settings in force (secrets masked) and check what a run needs. Exit code 1 when something is missing."""
     settings = Settings.from_environment()
-    findings = examine(settings)
+    findings = [*([_reindexed(settings)] if reindex else []), *examine(settings)]
     if json_:
         print_json({"settings": settings.in_force(), "findings": [asdict(f) for f in findings]})
     else:
@@ -53,6 +59,21 @@ def examine(settings: Settings) -> list[Finding]:
         findings.append(_ledger(settings))
         findings.extend(_feeds(settings))
     return findings
+
+
+def _reindexed(settings: Settings) -> Finding:
+    """Mend a lost ledger, or a fetch that a crash kept out of it, from the archive alone."""
+    from assets.archive.ledger import Ledger, reindex
+    from assets.store import Store
+
+    ledger = Ledger(settings.ledger_url)
+    try:
+        done = reindex(Store(settings.store_url), ledger, only_missing=True)
+    finally:
+        ledger.close()
+    broken = [f"{key}: {why}" for key, why in done.broken]
+    found = "; ".join([f"{done.recorded} fetches put into the ledger", *broken])
+    return Finding("archive", not broken, found, "restore these files from a copy, or fetch again" if broken else "")
 
 
 def _store(settings: Settings) -> Finding:
