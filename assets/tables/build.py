@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.commit import reached
-from assets.errors import StoreConflict
+from assets.errors import IntegrityError, StoreConflict
 from assets.protocols.kernel import SourceBase
 from assets.tables import sql
 from assets.tables.index import (
@@ -181,12 +181,11 @@ class _Build:
     def _merged(self, part: Partition | None, older: bool, rebuilding: bool) -> Merged:
         """Merge with what is live, or, to rebuild, with the archive replayed up to this fetch."""
         folder = fresh_folder(self.run / "merge")
-        live: list[Path] = []
+        live = [self.store.local_path(file.key, self.run / "live") for file in part.files] if part is not None else []
         if rebuilding:
+            self._require_history(live)
             records = history(self.feed, self.ledger, self.partition, self.record, None)
             live = replay(self.feed, records, self.store, self.ledger, folder, self.judge_expectations, self.limits)
-        elif part is not None:
-            live = [self.store.local_path(file.key, self.run / "live") for file in part.files]
         first = part is None or rebuilding
         accepted = self.done.judgement.accepted
         merged = merge(self.feed, accepted, live, folder / "new", older=older, first=first, **self.limits)
@@ -251,12 +250,26 @@ class _Build:
 
     def _origin(self, table: Path, part: Partition | None) -> str:
         """The least trusted origin of the fetches that the rows came from; of this fetch where there are no rows."""
-        with sql.connect(self.run / "origins", **self.limits) as connection:
-            sources = connection.execute(f"SELECT DISTINCT _source_id FROM {sql.parquet(table)}").fetchall()
         known = {record.fetch_id: record.origin for record in self.ledger.history(self.feed.id)}
         # A fetch that the ledger lost is as little to be trusted as what it went into.
         lost = part.origin if part else self.record.origin
-        return _least_trusted([known.get(source, lost) for (source,) in sources] or [self.record.origin])
+        return _least_trusted([known.get(source, lost) for source in self._sources([table])] or [self.record.origin])
+
+    def _sources(self, table: list[Path]) -> set[str]:
+        """The fetches that the rows came from."""
+        with sql.connect(self.run / "sources", **self.limits) as connection:
+            found = connection.execute(f"SELECT DISTINCT _source_id FROM {sql.parquet(*table)}").fetchall()
+        return {source for (source,) in found}
+
+    def _require_history(self, live: list[Path]) -> None:
+        """Refuse to rebuild without a fetch that live rows came from: they would be gone, and nobody told."""
+        lost = self._sources(live) - {record.fetch_id for record in self.ledger.history(self.feed.id)} if live else set()
+        if lost:
+            raise IntegrityError(
+                f"the ledger lacks {len(lost)} of the fetches that its rows came from, the first {min(lost)}",
+                where=f"table {self.feed.id}",
+                mend="madang doctor --reindex brings them back from the archive; then run it again",
+            )
 
     def _upload(self, place: str, path: Path, rows: int, *, name: str = "part-00000") -> tuple[DataFile, ...]:
         """Put one file under a name that carries its content, so that no name is ever written with two contents."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from assets.errors import Blocked
+from assets.archive.ledger import Ledger, reindex
+from assets.errors import Blocked, IntegrityError
 from assets.feeds.model import Feed
 from assets.tables.build import contract_digest, is_current, rebuild, retry_quarantine
 from assets.tables.index import confirm, live_paths, read_index
@@ -256,6 +257,20 @@ def test_a_rebuild_that_takes_in_a_synthetic_fetch_says_so(home: Home) -> None:
     home.build(lenient, agency, force=True)
     index = read_index(home.store, strict.id)
     assert index is not None and (index.rows, index.origin) == (2, "synthetic")
+
+
+def test_a_rebuild_without_the_ledgers_past_is_refused(home: Home) -> None:
+    feed = wti(incremental={"kind": "upsert"}, deletes={"shrink_guard": 1})
+    home.build(feed, home.archive(feed, csv_of(("2024-01-01", "1")), at(date(2024, 2, 1))))
+    new = Home(home.folder, home.store, Ledger(f"sqlite:///{home.folder}/new.db"))
+    second = new.archive(feed, csv_of(("2024-01-02", "2")), at(date(2024, 2, 2)))
+    new.build(feed, second)
+    with pytest.raises(IntegrityError, match="lacks 1 of the fetches") as caught:
+        new.build(feed, second, force=True)
+    assert "--reindex" in caught.value.mend and len(live(home, feed)) == 2
+    reindex(new.store, new.ledger, only_missing=True)
+    new.build(feed, second, force=True)
+    assert len(live(home, feed)) == 2
 
 
 def test_the_table_is_the_agencys_when_no_other_row_is_left(home: Home) -> None:
