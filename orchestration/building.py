@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from assets import models
 from assets.errors import MadangError
-from assets.models import live_model
 from assets.store import Store
+from assets.tables.index import read_index
 from orchestration.running import RunResult, instance, run_job
 from orchestration.settings import Settings
 
@@ -62,6 +64,21 @@ def latest_release(store: Store, name: str, result: RunResult | None = None) -> 
 
 
 def is_up_to_date(store: Store, spec: TrainingSet) -> bool:
-    """Whether the set has a release and its dbt model has landed, so that unchanged tables leave nothing to do."""
-    released = latest_release(store, spec.name)["version"] is not None
-    return released and (spec.model is None or live_model(store, spec.model) is not None)
+    """Whether the set's model stands on the live tables and its release is not older than what it is made of.
+
+    A run that was killed between the tables and the release left this false, whatever changed since.
+    """
+    index = store.read_pointer(f"sets/{spec.name}/index.json").value or {}
+    entry = next((v for v in index.get("versions", []) if v["version"] == index.get("latest")), None)
+    if entry is None:
+        return False
+    tables = {feed: table for feed in spec.feeds if (table := read_index(store, feed)) is not None and table.rows}
+    made_of = [table.updated_at for table in tables.values()]
+    if spec.model is not None:
+        landed = store.read_pointer(models.index_key(spec.model)).value
+        if landed is None or any(landed["sources"].get(f, {}).get("fetch_id") != t.fetch_id for f, t in tables.items()):
+            return False
+        made_of.append(datetime.fromisoformat(landed["updated_at"]))
+    # Released in whole seconds.
+    released = datetime.fromisoformat(entry["released_at"].replace("Z", "+00:00"))
+    return all(moment.replace(microsecond=0) <= released for moment in made_of)

@@ -57,6 +57,22 @@ def failure_class(error: BaseException) -> FailureClass:
     return FailureClass.DEFECT
 
 
+FULL = ("no space left on device", "disk quota exceeded", "file too large", "disk is full")
+"""How a full disk is said, by the system and by the libraries that write for us, none of which have an error of its own for it."""
+
+
+def disk_full(error: BaseException) -> MadangError | None:
+    """The sentence for an error that means a full disk; None for every other."""
+    said = str(error).lower()
+    if not any(words in said for words in FULL):
+        return None
+    return MadangError(
+        "the disk is full; what was there before is untouched",
+        where="MADANG_HOME or MADANG_STORE",
+        mend="make room, and run again",
+    )
+
+
 @contextmanager
 def guard(context: Any = None) -> Iterator[None]:
     """Turn a MadangError into a Dagster Failure that carries its sentence and its class, and is not retried.
@@ -66,7 +82,12 @@ def guard(context: Any = None) -> Iterator[None]:
     import dagster as dg
 
     try:
-        yield
+        try:
+            yield
+        except Exception as error:
+            if full := disk_full(error):
+                raise full from error
+            raise
     except MadangError as error:
         kind = failure_class(error)
         metadata: dict[str, Any] = {

@@ -12,7 +12,11 @@ import dagster as dg
 from assets.archive.fetches import FetchRecord
 from assets.feeds.model import Feed
 from assets.platform import Platform
+from assets.store import Store
 from assets.tables.build import is_current
+from assets.tables.index import read_index
+
+DATA_VERSION_TAG = "dagster/data_version"
 
 Guard = Callable[[], AbstractContextManager[None]]
 """Turns a MadangError into the failure that Dagster shows; given by the orchestration, which knows failure classes."""
@@ -57,13 +61,27 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
             record = fetch_feed(platform, feed, context.log.info)
         found = metadata_of(platform, feed, record)
         yield dg.AssetCheckResult(asset_key=archive_key_of(feed), check_name="confirmed", passed=True, metadata=found)
-        if record.outcome == "NotModified" and is_current(feed, record, platform.store):
+        current = is_current(feed, record, platform.store) and table_is_known(context.instance, platform.store, feed)
+        if record.outcome == "NotModified" and current:
             context.log_event(dg.AssetObservation(asset_key=archive_key_of(feed), metadata=found))
             context.log.info(f"{feed.id}: nothing new since {found['unchanged since']}")
             return
         yield dg.MaterializeResult(asset_key=archive_key_of(feed), metadata=found)
 
     return archive
+
+
+def table_is_known(instance: dg.DagsterInstance, store: Store, feed: Feed) -> bool:
+    """Whether Dagster knows the table that is live; a run killed after the swap left one that it has not heard of."""
+    index = read_index(store, feed.id)
+    return index is None or known_version(instance, dg.AssetKey(["table", *feed.segments])) == index.fetch_id
+
+
+def known_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """The data version of the asset's last recorded materialization."""
+    latest = instance.get_latest_materialization_event(key)
+    tags = latest.asset_materialization.tags if latest and latest.asset_materialization else None
+    return (tags or {}).get(DATA_VERSION_TAG)
 
 
 def fetch_feed(platform: Platform, feed: Feed, say: Callable[[str], Any] | None = None) -> FetchRecord:

@@ -8,12 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.archive.assets import Guard, archive_key_of, group_of
+from assets.archive.assets import Guard, archive_key_of, group_of, table_is_known
 from assets.errors import MadangError
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.build import build_table
 from assets.tables.expectations import judge_with_docs
+from assets.tables.index import read_index
 from assets.tables.report import TableResult
 from quality.suite import check_names
 from quality.verdict import CheckResult
@@ -71,11 +72,13 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
         with guard():
             result.raise_if_blocked()
         found = metadata_of(platform, feed, result)
-        if not result.changed:
+        if not result.changed and table_is_known(context.instance, platform.store, feed):
             context.log_event(dg.AssetObservation(asset_key=key, metadata=found))
             context.log.info(f"{feed.id}: the same rows as before, no new table")
             return
-        yield dg.MaterializeResult(asset_key=key, metadata=found, data_version=dg.DataVersion(result.fetch_id))
+        index = read_index(platform.store, feed.id)
+        version = result.fetch_id if index is None else index.fetch_id
+        yield dg.MaterializeResult(asset_key=key, metadata=found, data_version=dg.DataVersion(version))
 
     return table
 

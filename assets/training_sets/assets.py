@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.archive.assets import Guard
+from assets.archive.assets import Guard, known_version
 from assets.errors import Blocked, MadangError, StoreConflict
 from assets.feeds.model import Feed
 from assets.models import live_model
@@ -72,7 +72,8 @@ def set_asset(spec: TrainingSet, feeds: Mapping[str, Feed], guard: Guard) -> dg.
                 raise
         yield from _check_results(key, result)
         found = metadata_of(platform, spec, result)
-        if not result.changed:
+        # A run killed after the release was committed left one that Dagster has not heard of.
+        if not result.changed and known_version(context.instance, key) == result.version:
             context.log_event(dg.AssetObservation(asset_key=key, metadata=found))
             context.log.info(f"{spec.name}: nothing changed since {result.version}, no release")
             return

@@ -6,10 +6,13 @@ The process is forked from one that has already imported everything, because imp
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import importlib
 import multiprocessing
 import os
+import resource
+import signal
 import sys
 import threading
 import traceback
@@ -32,6 +35,9 @@ TELLING = ("archive.fetches", "protocols.fetching", "tables.build", "models", "t
 """The modules of `assets` that reach commit steps."""
 CHEAP_LOADERS = ("pyarrow", "polars", "duckdb")
 FAILED = 1
+FULL_BYTES = 512
+HANGS_AFTER_S = 120
+"""When a run that still goes on writes down where it is."""
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(PRELOADED))
@@ -39,7 +45,7 @@ _context.set_forkserver_preload(list(PRELOADED))
 
 def process(how: str, environment: Mapping[str, str], told: Path) -> BaseProcess:
     """A process, not yet started, that runs `how` in that environment and writes what it has to say to `told`."""
-    return _context.Process(target=_run, args=(how, dict(environment), str(told)))
+    return _context.Process(target=_run, args=(how, dict(environment), str(told)), daemon=True)
 
 
 def _run(how: str, environment: dict[str, str], told: str) -> None:
@@ -52,23 +58,33 @@ def _run(how: str, environment: dict[str, str], told: str) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.setsid()
+    faulthandler.dump_traceback_later(HANGS_AFTER_S)
     _tell()
     print("begin", flush=True)
     try:
         {"plain": plain, "dagster": dagster, "model": model}[how]()
-    except BaseException:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001
+        resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
+        print(f"{type(error).__module__}.{type(error).__name__}: {error}", flush=True)
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(FAILED)
 
 
 def _tell() -> None:
-    """Print each commit step when it is reached, so that a test knows how far a killed run came."""
+    """Print each commit step when it is reached, so that a test knows how far a killed run came; CHAOS_STOP_AT
+    halts there, CHAOS_FULL_AT lets no file grow from there on.
+    """
     from assets.commit import reached
 
     def told(name: str) -> None:
         # Dagster's runs redirect sys.stdout; the descriptor stays.
         os.write(1, f"{name}\n".encode())
+        if os.environ.get("CHAOS_FULL_AT") == name:
+            # As a disk that is full from here on: what grows beyond this fails with an error.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
+        if os.environ.get("CHAOS_STOP_AT") == name:
+            os.kill(os.getpid(), signal.SIGSTOP)
         reached(name)
 
     for name in TELLING:

@@ -130,6 +130,11 @@ class Run:
             time.sleep(0.005)
         self.started = time.monotonic()
 
+    def wait_for(self, step: str) -> None:
+        """Wait until the process has said that it reached a commit step."""
+        while self.process.is_alive() and step not in self._lines():
+            time.sleep(0.01)
+
     def kill(self) -> None:
         if self.process.is_alive():
             self.process.kill()
@@ -166,16 +171,20 @@ class Home:
         shutil.copytree(self.path, path)
         return replace(self, path=path)
 
-    def start(self, url: str, how: str = "plain", **more: str) -> Run:
-        """Start a run: `how` is a name in driver.py, `more` further settings (MADANG_KILL_AT=…)."""
+    def settings(self, url: str) -> dict[str, str]:
+        """The environment variables of its runs."""
         own = {
             "MADANG_HOME": str(self.path),
             "MADANG_FEEDS": str(self.declared / "feeds"),
             "MADANG_SETS": str(self.declared / "sets"),
             "MADANG_CONNECT_TO": url,
         }
+        return {**own, **self.more}
+
+    def start(self, url: str, how: str = "plain", **more: str) -> Run:
+        """Start a run: `how` is a name in driver.py, `more` further settings (MADANG_KILL_AT=…)."""
         told = self.path.with_name(f"{self.path.name}.{time.monotonic_ns()}.log")
-        process = driver.process(how, {**own, **self.more, **more}, told)
+        process = driver.process(how, {**self.settings(url), **more}, told)
         process.start()
         return Run(process, told, time.monotonic())
 

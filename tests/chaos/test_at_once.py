@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,23 @@ def test_one_is_killed_in_its_publish_while_another_waits(scene: Scene, tmp_path
     assert other.code == 0, other.said
     # The killed one may have come second, and then it had nothing left to publish.
     assert killed.code in (-9, 0), killed.said
+    check_finished(scene, home)
+
+
+@pytest.mark.parametrize("step", ["release.data", "release.manifest"])
+def test_nobody_publishes_while_another_does(scene: Scene, tmp_path: Path, step: str) -> None:
+    """A run halts in its publish; one that comes after waits until it goes on, and then has nothing left to release."""
+    home = scene.fresh(tmp_path)
+    halted = home.start(scene.second, CHAOS_STOP_AT=step)
+    halted.wait_for(step)
+    second = home.start(scene.second)
+    second.wait_for("release.built")
+    assert see(home.store, FEED, SET).rows == (scene.new.table, scene.old.release)
+    assert halted.process.pid is not None
+    os.kill(halted.process.pid, signal.SIGCONT)
+    ended = [halted.end(), second.end()]
+    assert [e.code for e in ended] == [0, 0], [e.said for e in ended]
+    assert "release.data" not in ended[1].steps
     check_finished(scene, home)
 
 
