@@ -18,9 +18,14 @@ from assets.errors import MadangError
 from orchestration.cli.output import Json, out, print_json, print_table, progress, say
 from orchestration.settings import ROOT, Settings
 
+REAL_HOME = ROOT / ".madang-data"
+"""The home of `--data` where no other is named."""
+
 
 def demo(
-    home: Annotated[Path | None, typer.Option(help="Folder of the demo's state; default: MADANG_HOME, or .madang.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the demo's state; default: MADANG_HOME, or .madang (with --data: .madang-data).")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The stand-in serves these real files in place of the bundled rows.")] = None,
     json_: Json = False,
 ) -> None:
@@ -44,6 +49,8 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
     """The settings of a demo home, marked as one; real files get a home of their own, beside the bundled rows'."""
     if data is not None and not data.is_dir():
         raise MadangError("there is no such folder", where=str(data), mend="give the folder with the agencies' real files")
+    if home is None and data is not None and not os.environ.get("MADANG_HOME"):
+        home = REAL_HOME
     env = dict(os.environ) if home is None else {**os.environ, "MADANG_HOME": str(home)}
     settings = Settings.from_environment(env)
     mark = settings.home / "demo.json"
@@ -53,6 +60,13 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
                 "this home was not made by the demo", where=str(settings.home), mend="madang demo --home another-folder"
             )
         settings.home.mkdir(parents=True, exist_ok=True)
+    elif (json.loads(mark.read_text(encoding="utf-8"))["data"] is None) != (data is None):
+        # Feeds that only add and revise would keep the rows of both.
+        raise MadangError(
+            f"this home holds {'bundled rows' if data is not None else 'real files'}, and both would be mixed",
+            where=str(settings.home),
+            mend="madang demo --home another-folder",
+        )
     mark.write_text(json.dumps({"data": str(data.absolute()) if data else None}) + "\n", encoding="utf-8")
     os.environ["MADANG_HOME"] = str(settings.home)
     return settings

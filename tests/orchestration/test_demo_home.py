@@ -1,0 +1,40 @@
+"""Which home a demo fills: bundled rows and real files are never mixed in one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assets.errors import MadangError
+from orchestration.cli import demo
+from orchestration.cli.demo import demo_settings
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set by monkeypatch, so that what demo_settings writes there is undone afterwards.
+    monkeypatch.setenv("MADANG_HOME", "")
+    monkeypatch.setattr(demo, "REAL_HOME", tmp_path / "real")
+
+
+def test_real_files_have_a_home_of_their_own(tmp_path: Path) -> None:
+    assert demo_settings(None, tmp_path).home == tmp_path / "real"
+    assert json.loads((tmp_path / "real" / "demo.json").read_text())["data"] == str(tmp_path)
+    assert demo_settings(tmp_path / "named", tmp_path).home == tmp_path / "named"
+
+
+@pytest.mark.parametrize("first_real", [False, True])
+def test_a_home_keeps_its_kind_of_rows(tmp_path: Path, first_real: bool) -> None:
+    kinds = [tmp_path, None] if first_real else [None, tmp_path]
+    demo_settings(tmp_path / "home", kinds[0])
+    with pytest.raises(MadangError, match="would be mixed"):
+        demo_settings(tmp_path / "home", kinds[1])
+    demo_settings(tmp_path / "home", kinds[0])
+
+
+def test_a_home_of_somebodys_work_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").touch()
+    with pytest.raises(MadangError, match="not made by the demo"):
+        demo_settings(tmp_path, None)
