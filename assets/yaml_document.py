@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -24,6 +25,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from assets.errors import DeclarationError
+from assets.yaml_plain import plain_data
 from assets.yaml_sentences import Location, dotted, sentence
 
 MAX_BYTES = 1024 * 1024
@@ -74,8 +76,12 @@ class Document:
 
     path: Path
     data: Any
-    node: Any
-    """ruamel's round-trip tree, which knows the lines."""
+    text: str
+
+    @cached_property
+    def node(self) -> Any:
+        """ruamel's round-trip tree, which knows the lines; built when somebody asks for one."""
+        return _tree(self.text, str(self.path))
 
     def line(self, loc: Location) -> int:
         """Line, from 1, of the key or item at `loc`, or of the nearest parent that is there.
@@ -111,6 +117,12 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DeclarationError("is not UTF-8 text", where=f"{where}:{line}", mend="save the file as UTF-8") from None
+    data = plain_data(text, MAX_DEPTH)
+    return Document(path, _plain(_tree(text, where), where, 1) if data is None else data, text)
+
+
+def _tree(text: str, where: str) -> CommentedMap:
+    """The careful way: ruamel's round-trip tree. Raises DeclarationError with line and column."""
     yaml = YAML(typ="rt", pure=True)
     yaml.allow_duplicate_keys = False
     try:
@@ -126,7 +138,7 @@ def read(path: Path) -> Document:
         raise DeclarationError("is not YAML 1.2", where=where, mend="check for control characters and odd numbers") from None
     if not isinstance(node, CommentedMap):
         raise DeclarationError("is not a mapping of keys to values", where=f"{where}:1", mend="start with 'id: …' or 'name: …'")
-    return Document(path, _plain(node, where, 1), node)
+    return node
 
 
 def validate(model: type[M], document: Document, where: str | None = None) -> M:
@@ -135,7 +147,7 @@ def validate(model: type[M], document: Document, where: str | None = None) -> M:
     Types are strict, as in JSON: "yes" is no boolean and "5" no number; whole numbers do for floats, ISO text for durations.
     """
     file = where if where is not None else str(document.path)
-    problems = list(_secrets(document, file, document.node, ()))
+    problems = list(_secrets(document, file, document.data, ()))
     try:
         found = model.model_validate_json(json.dumps(document.data), strict=True)
     except ValidationError as error:
@@ -209,10 +221,10 @@ def _plain(node: Any, where: str, line: int) -> Any:
 
 def _secrets(document: Document, file: str, node: Any, loc: Location) -> Iterator[Problem]:
     """Keys written into the declaration itself: by the name of their field, or inside a URL."""
-    if isinstance(node, CommentedSeq):
+    if isinstance(node, list):
         for i, value in enumerate(node):
             yield from _secrets(document, file, value, (*loc, i))
-    elif isinstance(node, CommentedMap):
+    elif isinstance(node, dict):
         for key, value in node.items():
             here = (*loc, key)
             named = isinstance(value, str) and value and loc[-1:] != ("auth",) and _SECRET_NAME.match(key)
