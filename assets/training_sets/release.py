@@ -174,12 +174,14 @@ def build_set(
     _describe(facts, root, left_out)
     report, equal = prove.loader_report(facts, root, loader_names)
     publish.write_local(root / "reports" / "loaders.json", report)
-    _refuse(facts, store, [*checks, equal])
+    described = prove.croissant_check(json.loads((root / "croissant.json").read_text("utf-8")))
+    checks = [*checks, equal, described]
+    _refuse(facts, store, checks)
     _seal(facts, root, packaging)
     reached("release.built")
     publish.publish(store, spec.name, root, now)
     words = difference.in_words() if previous is not None else "first release"
-    return ReleaseResult(version, True, facts.rows, _address(store, spec, version), (*checks, equal), dict(facts.left_out), words)
+    return ReleaseResult(version, True, facts.rows, _address(store, spec, version), tuple(checks), dict(facts.left_out), words)
 
 
 def _address(store: Store, spec: TrainingSet, version: str) -> str:

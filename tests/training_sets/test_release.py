@@ -12,6 +12,7 @@ import pytest
 from assets.errors import Blocked, DeclarationError
 from assets.store import Store
 from assets.training_sets import publish
+from assets.training_sets.assets import GATES
 from assets.training_sets.read import NotPublished, pull, resolve, show, verify
 from assets.training_sets.release import Held, SyntheticRefused, build_set
 from tests.training_sets.making import CHEAP, FEED_ID, NOW, build, digests, feed, fetch, rows, spec
@@ -29,6 +30,12 @@ def test_unchanged_rows_make_no_release_in_any_order(store: Store, tmp_path: Pat
     again = build(store, tmp_path / "w", rows(range(400)).sample(fraction=1, shuffle=True, seed=3), now=NOW + timedelta(days=1))
     assert (again.version, again.changed, again.rows) == ("1.0.0", False, first.rows)
     assert sorted(store.list("sets")) == before
+
+
+def test_every_gate_of_the_asset_is_judged(store: Store, tmp_path: Path) -> None:
+    judged = {check.name for check in build(store, tmp_path, rows(range(400))).checks}
+    # Those two are judged where they can fail: sets split by time, and labels of one value.
+    assert judged >= {name for names in GATES.values() for name in names} - {"time_order", "label_varies"}
 
 
 def test_same_input_same_bytes(store: Store, tmp_path: Path) -> None:
