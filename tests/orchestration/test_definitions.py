@@ -19,7 +19,8 @@ PROBE = """
 import json, sys
 seen = []
 def watch(event, arguments):
-    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto", "sqlite3.connect"):
+    # Not socket.bind: importing urllib3 binds once to see whether the machine has IPv6.
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "sqlite3.connect"):
         seen.append(event)
 sys.addaudithook(watch)
 import orchestration.definitions
