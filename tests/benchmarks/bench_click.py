@@ -109,23 +109,23 @@ def _finished(url: str, run_id: str) -> list[dict[str, Any]]:
 def _laps(feed: str, clicked: float, events: list[dict[str, Any]]) -> dict[str, float]:
     archive, table = (f"{kind}__{feed.replace('.', '__')}" for kind in ("archive", "table"))
 
-    def at(kind: str, step: str | None = None) -> float:
-        times = [float(e["timestamp"]) / 1000 for e in events if e["eventType"] == kind and (step is None or e["stepKey"] == step)]
-        if not times:
-            seen = sorted({(e["eventType"], e["stepKey"]) for e in events if e["eventType"]}, key=str)
-            raise BenchmarkFailed(f"the event log has no {kind} of {step or 'the run'}; it has {seen}")
-        return times[0]
+    def at(kind: str, step: str | None = None, message: str = "") -> float:
+        for event in events:
+            if event["eventType"] == kind and step in (None, event["stepKey"]) and message in (event["message"] or ""):
+                return float(event["timestamp"]) / 1000
+        seen = sorted({(e["eventType"], e["stepKey"]) for e in events if e["eventType"]}, key=str)
+        raise BenchmarkFailed(f"the event log has no {kind} {message} of {step or 'the run'}; it has {seen}")
 
     marks = [
-        ("click to queued (web server)", at("PIPELINE_ENQUEUED")),
-        ("queued to dequeued (daemon)", at("PIPELINE_DEQUEUED")),
-        ("to the run's process (launcher)", at("PIPELINE_STARTING")),
-        ("Python, imports, definitions", at("PIPELINE_START")),
+        ("click to queued (web server)", at("RUN_ENQUEUED")),
+        ("queued to taken (daemon)", at("RUN_STARTING")),
+        ("to the run's process (launcher)", at("ENGINE_EVENT", message="Started process for run")),
+        ("Python, imports, definitions", at("RUN_START")),
         ("to the first step (resources)", at("STEP_START", archive)),
         ("archive: fetch, WARC, ledger", at("STEP_SUCCESS", archive)),
         ("to the second step", at("STEP_START", table)),
         ("table: parse, judge, publish", at("ASSET_MATERIALIZATION", table)),
-        ("to the end of the run", at("PIPELINE_SUCCESS")),
+        ("to the end of the run", at("RUN_SUCCESS")),
     ]
     before, laps = clicked, {}
     for name, moment in marks:
