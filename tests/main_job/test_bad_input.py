@@ -28,7 +28,7 @@ from assets.feeds.load import load_feed
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.build import build_table
-from assets.tables.index import TableIndex, live_paths, quarantine_paths, read_index
+from assets.tables.index import TableIndex, live_paths, read_index
 from orchestration.assembly import build_definitions, job_name
 from orchestration.opening import open_platform
 from orchestration.running import RunResult, instance, run_job
@@ -486,7 +486,8 @@ def test_bad_input(case: Case, world: World) -> None:
         index = world.index(case)
         assert index.fetch_id == world.last(case).fetch_id or index.partitions["all"].last_fetch_id == world.last(case).fetch_id
         assert index.rows == len(world.rows(case)) == case.live
-        aside = [str(path) for path in quarantine_paths(world.platform.store, index, world.platform.cache)]
+        store, cache = world.platform.store, world.platform.cache
+        aside = [str(store.local_path(file.key, cache)) for file in index.quarantine_files()]
         found: list[tuple[str]] = []
         if aside:
             with duckdb.connect() as connection:

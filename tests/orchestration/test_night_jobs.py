@@ -71,7 +71,7 @@ def test_a_rerun_judges_the_archived_bytes_and_asks_nobody(night: Night) -> None
     digests = {file.sha256 for file in night.home.index(SEOUL).live_files()}
     with night.home.ledger() as ledger:
         fetches = len(ledger.history(SEOUL))
-    result = night.job("rerun_from_archive", "judge_again_from_archive", feed=SEOUL)
+    result = night.job("rerun_from_archive", "judge_all_again", feed=SEOUL)
     assert result.success
     after = night.home.snapshot()
     key = ("table", *SEOUL.split("."))
@@ -84,7 +84,7 @@ def test_a_rerun_judges_the_archived_bytes_and_asks_nobody(night: Night) -> None
 
 
 def test_a_job_for_an_unknown_feed_ends_in_one_sentence(night: Night) -> None:
-    result = night.job("rerun_from_archive", "judge_again_from_archive", feed="kr.seoul.bikes")
+    result = night.job("rerun_from_archive", "judge_all_again", feed="kr.seoul.bikes")
     assert not result.success and sentence(result).startswith("run config: there is no feed kr.seoul.bikes — ")
 
 
@@ -177,7 +177,7 @@ def test_the_quarantine_gets_its_second_chance_after_the_contract_was_mended(
     assert len(home.rows(feed)) == 30 and home.quarantine(feed, "_rule") == [("type",)]
 
     (folder / "feed.yaml").write_text(declaration(thousands=","), encoding="utf-8")
-    result = Night(home, settings).job("retry_quarantine", "judge_again_from_archive", feed=feed)
+    result = Night(home, settings).job("retry_quarantine", "judge_last_again", feed=feed)
     assert result.success
     assert home.quarantine(feed) == []
     rows = home.rows(feed, "day, visitors, _source_id", "visitors = 1234")
