@@ -33,8 +33,8 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     """Every definition, from the declarations in the settings' folders."""
     settings = settings or Settings.from_environment()
     feeds, problems = load_feeds(settings.feed_folders)
-    sets = load_sets(settings.set_folders)
-    for problem in problems:
+    sets, set_problems = load_sets(settings.set_folders)
+    for problem in [*problems, *set_problems]:
         dg.get_dagster_logger("madang").error(f"left out: {problem}")
     archives = [archive_asset(feed, guard) for feed in feeds.values()]
     tables = [table_asset(feed, guard) for feed in feeds.values()]

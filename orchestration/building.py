@@ -29,7 +29,7 @@ def build_sets(settings: Settings, names: Sequence[str], definitions: dg.Definit
     from assets.training_sets.load import load_sets
     from orchestration.assembly import build_definitions
 
-    declared = load_sets(settings.set_folders)
+    declared = load_sets(settings.set_folders).sets
     unknown = [name for name in names if name not in declared]
     if unknown:
         raise MadangError(f"there is no set {', '.join(unknown)}", mend="madang set list shows the names")

@@ -14,8 +14,9 @@ from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
-from assets.errors import MadangError
+from assets.errors import Blocked, MadangError
 from assets.feeds.model import Feed
 from assets.models import publish_model
 from assets.platform import Platform
@@ -129,15 +130,21 @@ def build_dbt_assets(feeds: Mapping[str, Feed]) -> dg.AssetsDefinition:
             run = context.resources.dbt.cli(
                 ["build", "--vars", json.dumps(variables)], context=context, target_path=workdir / "target"
             )
-            held = []
-            for event in run.stream():
-                # A training model's success counts only once its tests have passed and its rows have landed.
-                if _asset_name(event) in training:
-                    held.append(event)
-                else:
-                    yield event
+            held, failed = [], ""
+            try:
+                for event in run.stream():
+                    # A training model's success counts only once its tests have passed and its rows have landed.
+                    if _asset_name(event) in training:
+                        held.append(event)
+                    else:
+                        yield event
+            except DagsterDbtCliRuntimeError as error:
+                failed = str(error)
+            refused = refused_models(workdir / "target", manifest) if failed else {}
+            if failed and not refused:
+                raise MadangError("dbt failed before it built anything", where="dbt_project", mend=failed[-1500:])
             landed = {}
-            for model in sorted(selected):
+            for model in sorted(selected - set(refused)):
                 own = {by_relation[r].id: sources[r] for r in training[model] if r in sources}
                 landed[model] = publish_model(
                     platform.store, model, landing[model].parent, run_id=context.run_id, sources=own, now=platform.now()
@@ -147,8 +154,33 @@ def build_dbt_assets(feeds: Mapping[str, Feed]) -> dg.AssetsDefinition:
                 if name in landed:
                     extra = {"dagster/row_count": landed[name].rows, "landed": ", ".join(landed[name].files)}
                     yield _with_metadata(event, extra)
+            if refused:
+                reasons = tuple(dict.fromkeys(reason for said in refused.values() for reason in said))
+                raise Blocked(
+                    f"dbt refused {', '.join(sorted(refused))}",
+                    checks=reasons,
+                    where="dbt_project",
+                    mend=f"look at {', '.join(reasons[:5])}; the models that landed before stay",
+                )
 
     return dbt_build
+
+
+def refused_models(target: Path, manifest: Path) -> dict[str, list[str]]:
+    """Model → names of the nodes that failed it: itself, its tests, or what it stands on (dbt then skips it)."""
+    results = target / "run_results.json"
+    if not results.exists():
+        return {}
+    nodes = json.loads(manifest.read_text(encoding="utf-8"))["nodes"]
+    refused: dict[str, list[str]] = {}
+    for result in json.loads(results.read_text(encoding="utf-8"))["results"]:
+        node = nodes.get(result["unique_id"])
+        if node is None or result["status"] not in ("error", "fail", "skipped"):
+            continue
+        about = [result["unique_id"]] if node["resource_type"] != "test" else node["depends_on"]["nodes"]
+        for model in (nodes[id_] for id_ in about if id_ in nodes and nodes[id_]["resource_type"] == "model"):
+            refused.setdefault(model["name"], []).append(node["name"])
+    return refused
 
 
 def live_tables(platform: Platform, feeds: Sequence[Feed], workdir: Path) -> tuple[dict[str, list[str]], dict[str, dict[str, str]]]:
@@ -157,11 +189,12 @@ def live_tables(platform: Platform, feeds: Sequence[Feed], workdir: Path) -> tup
     sources: dict[str, dict[str, str]] = {}
     for feed in feeds:
         index = read_index(platform.store, feed.id)
+        if index is not None:
+            sources[feed.relation] = {"fetch_id": index.fetch_id, "origin": index.origin}
         if index is None or not index.rows:
             live[feed.relation] = [str(empty_table(feed, workdir / "empty" / f"{feed.relation}.parquet"))]
-            continue
-        live[feed.relation] = [str(path) for path in live_paths(platform.store, index, platform.cache)]
-        sources[feed.relation] = {"fetch_id": index.fetch_id, "origin": index.origin}
+        else:
+            live[feed.relation] = [str(path) for path in live_paths(platform.store, index, platform.cache)]
     return live, sources
 
 

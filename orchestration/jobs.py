@@ -51,14 +51,24 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-@dg.op(required_resource_keys={"platform"}, name="judge_again_from_archive")
-def _judge_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
+@dg.op(required_resource_keys={"platform"}, name="judge_all_again")
+def _judge_all_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
+    _judge(context, config, everything=True)
+
+
+@dg.op(required_resource_keys={"platform"}, name="judge_last_again")
+def _judge_last_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
+    _judge(context, config, everything=False)
+
+
+def _judge(context: dg.OpExecutionContext, config: FeedConfig, *, everything: bool) -> None:
+    """Build the feed's table from the archive: from all its fetches, or from the last one on top of what is live."""
     from assets.tables.assets import build_feed_table, check_results, metadata_of, table_key_of
 
     platform: Platform = context.resources.platform
     with guard():
         feed = _feed(platform, config.feed)
-        result = build_feed_table(platform, feed, force=True)
+        result = build_feed_table(platform, feed, force=everything)
         context.log.info(f"{feed.id}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined")
         for check in check_results(feed, result.checks, set()):
             context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
@@ -120,19 +130,19 @@ def _form(op: str, config: type[dg.Config]) -> dict[str, Any]:
 
 
 @dg.job(
-    config=_form("judge_again_from_archive", FeedConfig),
-    description="Judge the last archived fetch of a feed again, with today's contract. The agency is not asked.",
+    config=_form("judge_all_again", FeedConfig),
+    description="Rebuild a feed's table from all its archived fetches, with today's contract. The agency is not asked.",
 )
 def rerun_from_archive() -> None:
-    _judge_again()
+    _judge_all_again()
 
 
 @dg.job(
-    config=_form("judge_again_from_archive", FeedConfig),
-    description="Judge a feed's archived rows again after its contract was mended: the quarantine's second chance.",
+    config=_form("judge_last_again", FeedConfig),
+    description="Judge the last archived fetch of a feed again after its contract was mended: the quarantine's second chance.",
 )
 def retry_quarantine() -> None:
-    _judge_again()
+    _judge_last_again()
 
 
 @dg.job(

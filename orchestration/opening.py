@@ -21,17 +21,19 @@ def open_platform(
     sets: Mapping[str, TrainingSet] | None = None,
     *,
     allow_synthetic: bool = False,
+    make: bool = True,
 ) -> Platform:
-    """The platform that the settings name, with its bucket made and its folders there."""
-    bootstrap(settings.store_url)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    """The platform that the settings name. `make`: its bucket and home are made where they are missing; False: only looked at."""
+    if make:
+        bootstrap(settings.store_url)
+        settings.home.mkdir(parents=True, exist_ok=True)
     return Platform(
         home=settings.home,
         store=Store(settings.store_url),
         ledger_url=settings.ledger_url,
         warehouse=settings.warehouse,
         feeds=load_feeds(settings.feed_folders)[0] if feeds is None else feeds,
-        sets=load_sets(settings.set_folders) if sets is None else sets,
+        sets=load_sets(settings.set_folders).sets if sets is None else sets,
         transport=TransportSettings(connect_to=settings.connect_to, contact=settings.contact),
         secrets=os.environ,
         public_url=settings.public_url,

@@ -13,7 +13,8 @@ from assets.errors import SettingsError
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that Madang is installed from."""
 
-EXECUTORS = ("in_process", "multiprocess", "dask", "k8s")
+EXECUTORS = ("in_process", "multiprocess")
+"""Those of this version; dask and k8s are in the design and not built yet."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class Settings:
         executor = env.get("MADANG_EXECUTOR") or "in_process"
         if executor not in EXECUTORS:
             raise SettingsError(f"'{executor}' is no executor", where="MADANG_EXECUTOR", mend=f"use one of {', '.join(EXECUTORS)}")
+        warehouse = env.get("MADANG_WAREHOUSE") or str(home / "warehouse.duckdb")
+        if warehouse.startswith("ducklake:"):
+            raise SettingsError(
+                "a DuckLake warehouse is not supported in this version",
+                where="MADANG_WAREHOUSE",
+                mend="name a DuckDB file, like /srv/madang/warehouse.duckdb",
+            )
         connect_to = (env.get("MADANG_CONNECT_TO") or "").rstrip("/") or None
         if connect_to is not None and urlsplit(connect_to).scheme not in ("http", "https"):
             raise SettingsError(
@@ -50,7 +58,7 @@ class Settings:
             store_url=env.get("MADANG_STORE") or f"file://{_in_url(home)}/store",
             public_url=(env.get("MADANG_PUBLIC_URL") or "").rstrip("/") or None,
             ledger_url=env.get("MADANG_LEDGER") or f"sqlite:///{home}/ledger.sqlite",
-            warehouse=env.get("MADANG_WAREHOUSE") or str(home / "warehouse.duckdb"),
+            warehouse=warehouse,
             executor=executor,
             feed_folders=(ROOT / "assets" / "feeds", *_folders(env, "MADANG_FEEDS")),
             set_folders=(ROOT / "assets" / "training_sets", *_folders(env, "MADANG_SETS")),

@@ -14,7 +14,7 @@ from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.store import Store
 from assets.tables.build import is_current
-from assets.tables.index import read_index
+from assets.tables.index import confirm, read_index
 
 DATA_VERSION_TAG = "dagster/data_version"
 
@@ -63,6 +63,7 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
         yield dg.AssetCheckResult(asset_key=archive_key_of(feed), check_name="confirmed", passed=True, metadata=found)
         current = is_current(feed, record, platform.store) and table_is_known(context.instance, platform.store, feed)
         if record.outcome == "NotModified" and current:
+            confirm(platform.store, feed.id, record.finished_at)
             context.log_event(dg.AssetObservation(asset_key=archive_key_of(feed), metadata=found))
             context.log.info(f"{feed.id}: nothing new since {found['unchanged since']}")
             return

@@ -45,8 +45,14 @@ class Licence(Strict):
 class Schedule(Strict):
     cron: str = Field(description="Five-field cron expression, in `timezone`.")
     timezone: str = "Asia/Seoul"
-    lag: timedelta = Field(timedelta(0), description="ISO 8601 duration between a period's end and its data's appearance.")
-    lookback: timedelta = Field(timedelta(0), description="How far back each fetch re-reads, for rows that are revised late.")
+    lag: timedelta = Field(
+        timedelta(0),
+        description="ISO 8601 duration from a period's end to its data. For readers: no protocol acts on it yet.",
+    )
+    lookback: timedelta = Field(
+        timedelta(0),
+        description="How far back rows are revised. For readers: windowed protocols, which act on it, are not built yet.",
+    )
 
     @field_validator("cron")
     @classmethod
@@ -98,7 +104,7 @@ class Decode(Strict):
 
 
 class Verified(Strict):
-    """Filled by the first real fetch, which archives the licence page too. Never by hand."""
+    """When a fetch of the real agency, and its licence page, were archived. Empty: nobody has seen the real answer yet."""
 
     live: str | None = None
     licence_page: str | None = None

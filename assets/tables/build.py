@@ -189,9 +189,12 @@ class _Build:
         first = part is None or rebuilding
         accepted = self.done.judgement.accepted
         merged = merge(self.feed, accepted, live, folder / "new", older=older, first=first, **self.limits)
-        if rebuilding and part is not None:
-            return replace(merged, shrink_guard=shrink_guard(self.feed, part.rows, merged.rows_after))
-        return merged
+        if not rebuilding or part is None:
+            return merged
+        if merged.table is not None and [_sha256(merged.table)] == [file.sha256 for file in part.files]:
+            # The very same rows: a rebuild that finds nothing to mend makes no new table.
+            merged = replace(merged, table=None, changes=None, counts=Changes(unchanged=part.rows))
+        return replace(merged, shrink_guard=shrink_guard(self.feed, part.rows, merged.rows_after))
 
     def _publish(
         self,
@@ -214,7 +217,7 @@ class _Build:
             latest = {name: getattr(part, name) for name in latest}
         if merged.table is None or merged.changes is None:
             assert part is not None
-            fresh = part.model_copy(update={"quarantine": held, **latest} if not older else {})
+            fresh = part.model_copy(update={"quarantine": held, "contract_sha256": digest, **latest} if not older else {})
         else:
             files = self._upload("tables", merged.table, merged.rows_after)
             changed = self._upload("tables", merged.changes, _rows(merged.counts), name="changes")
@@ -273,15 +276,12 @@ class _Build:
 
     def _upload(self, place: str, path: Path, rows: int, *, name: str = "part-00000") -> tuple[DataFile, ...]:
         """Put one file under a name that carries its content, so that no name is ever written with two contents."""
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        key = f"{place}/{self.feed.id}/{self.partition}/{self.record.fetch_id}/{name}-{digest.hexdigest()[:16]}.parquet"
+        digest = _sha256(path)
+        key = f"{place}/{self.feed.id}/{self.partition}/{self.record.fetch_id}/{name}-{digest[:16]}.parquet"
         size = path.stat().st_size
         if not self.store.exists(key) or self.store.size(key) != size:
             self.store.put_file(key, path)
-        return (DataFile(key=key, rows=rows, bytes=size, sha256=digest.hexdigest()),)
+        return (DataFile(key=key, rows=rows, bytes=size, sha256=digest),)
 
     def _result(
         self,
@@ -319,6 +319,11 @@ class _Build:
         )
         self.store.put_json(result.report_key, report(result, self.now))
         return result
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rows(counts: Changes) -> int:
@@ -360,8 +365,3 @@ def rebuild(
         return [Path(shutil.move(path, into / f"part-{number:05d}.parquet")) for number, path in enumerate(live)]
     finally:
         shutil.rmtree(run, ignore_errors=True)
-
-
-def retry_quarantine(feed: Feed, record: FetchRecord, **surroundings: Any) -> TableResult:
-    """Judge an archived fetch again under today's contract, and all before it; takes what `build_table` takes, asks no agency."""
-    return build_table(feed, record, force=True, **surroundings)

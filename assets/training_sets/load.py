@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from assets.errors import DeclarationError
 from assets.training_sets.model import SplitByTime, TrainingSet
@@ -29,20 +29,33 @@ def load_set(path: Path) -> TrainingSet:
     return spec
 
 
-def load_sets(folders: Iterable[Path] = (OWN_SETS,)) -> dict[str, TrainingSet]:
-    """Every set below the folders, by name. Two sets of one name are a DeclarationError."""
+class LoadedSets(NamedTuple):
+    """Every set that could be read, by name, and what was wrong with the rest."""
+
+    sets: dict[str, TrainingSet]
+    problems: list[Problem]
+
+
+def load_sets(folders: Iterable[Path] = (OWN_SETS,)) -> LoadedSets:
+    """Every set of the folders. A broken one, or a second of one name, is a problem and does not keep the others from loading."""
     found: dict[str, tuple[Path, TrainingSet]] = {}
+    problems: list[Problem] = []
     for folder in folders:
         for file in sorted(folder.glob(f"*/{FILE}")):
-            spec = load_set(file)
+            try:
+                spec = load_set(file)
+            except InvalidDeclaration as error:
+                problems.extend(error.problems)
+                continue
+            except DeclarationError as error:
+                problems.append(Problem(str(file), 1, "", error.what, error.mend))
+                continue
             if spec.name in found:
-                raise DeclarationError(
-                    f"training set '{spec.name}' is declared in {found[spec.name][0]} too",
-                    where=str(file),
-                    mend="rename one of them",
-                )
+                what = f"training set '{spec.name}' is declared in {found[spec.name][0]} too"
+                problems.append(Problem(str(file), 1, "name", what, "rename one of them"))
+                continue
             found[spec.name] = (file, spec)
-    return {name: spec for name, (_, spec) in sorted(found.items())}
+    return LoadedSets({name: spec for name, (_, spec) in sorted(found.items())}, problems)
 
 
 def check(path: Path, feeds: Collection[str] | None = None) -> list[Problem]:
@@ -61,15 +74,6 @@ def check(path: Path, feeds: Collection[str] | None = None) -> list[Problem]:
             loc = ("feed",) if spec.feed is not None else ("sources", index)
             problems.append(Problem(str(file), document.line(loc), loc[0], f"names feed '{feed}', which no feed.yaml declares", ""))
     return problems
-
-
-def set_json_schema() -> dict[str, Any]:
-    """JSON Schema of set.yaml, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Madang training set",
-        **TrainingSet.model_json_schema(),
-    }
 
 
 def _problems(document: Document, spec: TrainingSet) -> Iterable[Problem]:

@@ -61,5 +61,31 @@ def fail(error: MadangError) -> NoReturn:
 
 
 PLATFORM_PACKAGES = frozenset(
-    {"aiohttp", "croniter", "dagster", "dbt", "duckdb", "fastwarc", "great_expectations", "polars", "sqlalchemy", "starlette"}
+    {
+        "aiohttp",
+        "charset_normalizer",
+        "croniter",
+        "dagster",
+        "dagster_dbt",
+        "datasets",
+        "dateutil",
+        "dbt",
+        "duckdb",
+        "duckdb_engine",
+        "fastwarc",
+        "great_expectations",
+        "ijson",
+        "jsonschema",
+        "lxml",
+        "markdown_it",
+        "mlcroissant",
+        "numpy",
+        "pandas",
+        "polars",
+        "psycopg2",
+        "python_calamine",
+        "sqlalchemy",
+        "starlette",
+        "uvicorn",
+    }
 )

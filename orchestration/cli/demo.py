@@ -101,7 +101,7 @@ def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, A
     from orchestration.running import instance, run_job
 
     feeds = {id_: feed for id_, feed in load_feeds(settings.feed_folders).feeds.items() if feed.enabled}
-    sets = load_sets(settings.set_folders)
+    sets = load_sets(settings.set_folders).sets
     definitions = build_definitions(settings)
     store = Store(settings.store_url)
     lines, changed = [], set()

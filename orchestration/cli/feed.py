@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assets.errors import MadangError
 from orchestration.cli.output import Json, out, print_json, print_table, progress, say
 from orchestration.settings import Settings
+
+if TYPE_CHECKING:
+    from assets.yaml_document import Problem
 
 app = typer.Typer(help="Feeds: the sources that agencies declare in feed.yaml.", no_args_is_help=True)
 
@@ -30,6 +34,11 @@ def list_(json_: Json = False) -> None:
         print_json(listed)
     else:
         print_table(["feed", "agency", "protocol", "enabled", "schedule", "licence"], ([*row.values()] for row in listed))
+    _leave_out(problems)
+
+
+def _leave_out(problems: Sequence[Problem]) -> None:
+    """Say which feeds are left out and why, and end with exit code 1 where there are any."""
     for problem in problems:
         say("left out:", "yellow", problem)
     raise typer.Exit(1 if problems else 0)
@@ -80,7 +89,7 @@ def preview(id_: Id, rows: Annotated[int, typer.Option(min=1, max=1000, help="Ro
         kept = replace(
             settings, home=Path(folder), store_url=f"file://{folder}/store", ledger_url=f"sqlite:///{folder}/ledger.sqlite"
         )
-        platform = open_platform(kept, sets={})
+        platform = open_platform(kept, sets={}, make=False)
         feed = find_feed(platform.feeds, id_, load_feeds(settings.feed_folders).problems)
         with progress() as bar:
             bar.add_task(f"Fetching {feed.id}", total=None)
@@ -162,11 +171,13 @@ def counts_of(settings: Settings, feed_id: str) -> dict[str, int]:
 @app.command()
 def status(json_: Json = False) -> None:
     """Every feed as the ledger and the tables know it: last outcome, last confirmed check, rows, quarantine."""
+    from assets.feeds.load import load_feeds
     from assets.tables.index import read_index
     from orchestration.opening import open_platform
 
     settings = Settings.from_environment()
-    platform = open_platform(settings, sets={})
+    feeds, problems = load_feeds(settings.feed_folders)
+    platform = open_platform(settings, feeds, sets={}, make=False)
     lines = []
     for feed in platform.feeds.values():
         last, confirmed = platform.ledger.last(feed.id), platform.ledger.confirmed_at(feed.id)
@@ -189,6 +200,7 @@ def status(json_: Json = False) -> None:
         print_table(
             ["feed", "last outcome", "checked", "unchanged since", "rows", "quarantined", "origin"], ([*x.values()] for x in lines)
         )
+    _leave_out(problems)
 
 
 def _minute(moment: datetime) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from assets.errors import IntegrityError, MadangError
-from orchestration.cli.output import Json, out, print_json, print_table, progress
+from orchestration.cli.output import Json, out, print_json, print_table, progress, say
 from orchestration.settings import Settings
 
 app = typer.Typer(help="Training sets: declared products, released write-once.", no_args_is_help=True)
@@ -27,7 +27,8 @@ def list_(json_: Json = False) -> None:
     settings = Settings.from_environment()
     store = Store(settings.store_url)
     lines = []
-    for spec in load_sets(settings.set_folders).values():
+    loaded = load_sets(settings.set_folders)
+    for spec in loaded.sets.values():
         index = store.read_pointer(f"sets/{spec.name}/index.json").value or {}
         latest = index.get("latest")
         entry: dict[str, Any] = next((v for v in index.get("versions", []) if v["version"] == latest), {})
@@ -47,6 +48,31 @@ def list_(json_: Json = False) -> None:
         print_json(lines)
     else:
         print_table(["set", "title", "task", "latest", "rows", "split"], ([*line.values()] for line in lines))
+    for problem in loaded.problems:
+        say("left out:", "yellow", problem)
+    raise typer.Exit(1 if loaded.problems else 0)
+
+
+@app.command()
+def check(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]…", help="set.yaml files or folders; default: all.")] = None,
+    json_: Json = False,
+) -> None:
+    """Check declarations of sets: fields, columns, and that every source is a declared feed."""
+    from assets.feeds.load import load_feeds
+    from assets.training_sets import load
+
+    settings = Settings.from_environment()
+    feeds = load_feeds(settings.feed_folders).feeds
+    folders = paths or [file.parent for folder in settings.set_folders for file in sorted(folder.glob(f"*/{load.FILE}"))]
+    problems = [problem for path in folders for problem in load.check(path, feeds)]
+    if json_:
+        print_json({"checked": len(folders), "problems": [problem.as_json() for problem in problems]})
+    else:
+        for problem in problems:
+            say("✗", "red", problem)
+        out.print(f"{len(folders)} checked, {len(problems)} problems", highlight=False)
+    raise typer.Exit(1 if problems else 0)
 
 
 @app.command()

@@ -115,7 +115,7 @@ def test_judge_again_from_the_launchpad_and_open_its_data_docs(up: Served, page:
     expect(page.get_by_text("No errors")).to_be_visible()
     editor.click()
     page.keyboard.press("Control+a")
-    page.keyboard.insert_text("ops:\n  judge_again_from_archive:\n    config:\n      feed: kr.seoul.bike_hourly\n")
+    page.keyboard.insert_text("ops:\n  judge_all_again:\n    config:\n      feed: kr.seoul.bike_hourly\n")
     expect(page.get_by_text("No errors")).to_be_visible()
     page.get_by_role("button", name="Launch Run").click()
     page.wait_for_url("**/runs/**")

@@ -64,8 +64,9 @@ def test_feed_list_for_people_and_what_it_leaves_out(capsys: Capture, tmp_path: 
     (tmp_path / "feeds" / "kr.broken.feed").mkdir(parents=True)
     (tmp_path / "feeds" / "kr.broken.feed" / "feed.yaml").write_text("id: kr.broken.feed\n", encoding="utf-8")
     monkeypatch.setenv("MADANG_FEEDS", str(tmp_path / "feeds"))
-    done = call("feed", "list", capsys=capsys)
-    assert done.code == 1 and "kr.seoul.bike_hourly" in done.out and "kr.broken.feed/feed.yaml" in done.err
+    for command in ("list", "status"):
+        done = call("feed", command, capsys=capsys)
+        assert done.code == 1 and "kr.seoul.bike_hourly" in done.out and "kr.broken.feed/feed.yaml" in done.err
 
 
 def test_feed_check_of_all_that_ships(capsys: Capture) -> None:

@@ -37,7 +37,12 @@ def test_own_folders_are_added_to_the_shipped_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MADANG_FEEDS", "/no/such/folder"), ("MADANG_EXECUTOR", "threads"), ("MADANG_CONNECT_TO", "127.0.0.1:8055")],
+    [
+        ("MADANG_FEEDS", "/no/such/folder"),
+        ("MADANG_EXECUTOR", "threads"),
+        ("MADANG_CONNECT_TO", "127.0.0.1:8055"),
+        ("MADANG_WAREHOUSE", "ducklake:sqlite:metadata.sqlite"),
+    ],
 )
 def test_a_wrong_setting_is_named_with_its_mend(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -15,7 +15,7 @@ from tests.training_sets.making import rows, spec
 
 
 def test_own_sets_load() -> None:
-    sets = load_sets()
+    sets = load_sets().sets
     assert {"seoul_bike_demand", "earthquake_felt", "birdstrike_damage"} <= set(sets)
     assert all(name == declared.name for name, declared in sets.items())
 
@@ -47,8 +47,18 @@ def test_unknown_sources_and_two_sets_of_one_name(tmp_path: Path) -> None:
     (problem,) = check(OWN_SETS / "seoul_bike_demand", feeds=())
     assert problem.field == "sources" and "kr.seoul.bike_hourly" in problem.what
     shutil.copytree(OWN_SETS / "seoul_bike_demand", tmp_path / "seoul_bike_demand")
-    with pytest.raises(DeclarationError, match="too"):
-        load_sets([OWN_SETS, tmp_path])
+    both = load_sets([OWN_SETS, tmp_path])
+    assert both.sets.keys() == load_sets().sets.keys()
+    assert ["too" in twice.what for twice in both.problems] == [True]
+
+
+def test_a_broken_set_does_not_keep_the_others_from_loading(tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "set.yaml"
+    broken.parent.mkdir()
+    broken.write_text("name: broken\nmodle: typo\n", "utf-8")
+    both = load_sets([OWN_SETS, tmp_path])
+    assert both.sets.keys() == load_sets().sets.keys()
+    assert {problem.file for problem in both.problems} == {str(broken)}
 
 
 def test_records_without_id_columns_are_told_apart_by_occurrence(tmp_path: Path) -> None:
