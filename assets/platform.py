@@ -5,7 +5,9 @@ Settings are read elsewhere (`orchestration/settings.py`); nothing here decides 
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets.processes import PROC, started_at
 from assets.store import Store
 
 if TYPE_CHECKING:
@@ -58,10 +61,15 @@ class Platform:
 
     @contextmanager
     def workdir(self, purpose: str) -> Iterator[Path]:
-        """A scratch folder on the home's disk, removed at the end whatever happened."""
+        """A scratch folder on the home's disk, removed at the end; what killed processes left there goes first."""
         spool = self.home / "spool"
         spool.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=spool))
+        host = socket.gethostname()
+        for left in spool.glob(f"*@{host}@*"):
+            owner = left.name.split("@")[2]
+            if owner.isdecimal() and not started_at(int(owner)) and PROC.exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{purpose}@{host}@{os.getpid()}@", dir=spool))
         try:
             yield folder
         finally:

@@ -48,6 +48,8 @@ def test_killed_at_a_commit_step(scene: Scene, tmp_path: Path, step: str) -> Non
     assert verify(tmp_path / "pulled").ok
     home.finish(scene.second)
     check_finished(scene, home)
+    left = [path.name for path in (home.path / "spool").iterdir() if path.name != "fetches"]
+    assert not left and not list((home.path / "spool" / "fetches").glob("*/*.warc.gz")), "a dead run's scratch folder stayed"
 
 
 @pytest.mark.parametrize("step", MODEL_STEPS)
