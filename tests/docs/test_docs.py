@@ -18,6 +18,7 @@ from assets.feeds.load import load_feed
 from assets.feeds.model import PROTOCOLS
 from assets.protocols.gateway_envelope import by_code
 from assets.protocols.http_answers import by_status
+from assets.training_sets.load import load_set
 from orchestration.cli import app
 from orchestration.failures import OUTCOME_CLASSES, FailureClass
 from orchestration.jobs import NIGHT_JOBS
@@ -122,6 +123,11 @@ def test_every_declaration_is_valid(block: Block, tmp_path: Path) -> None:
         jobs = {job.name: job for job in NIGHT_JOBS}
         for name in block.argument.split(", "):
             assert dg.validate_run_config(jobs[name], value)
+    elif block.argument.endswith("set.yaml"):
+        path = tmp_path / Path(block.argument).parent.name / "set.yaml"
+        path.parent.mkdir()
+        path.write_text(block.text, encoding="utf-8")
+        assert load_set(path).name == path.parent.name
     elif block.directive == "file":
         path = tmp_path / Path(block.argument).parent.name / "feed.yaml"
         path.parent.mkdir()
