@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from quality.verdict import Docs, ExpectationVerdict
+from quality.verdict import ExpectationVerdict
 
 PAGE = "validation.html"
 INDEX = "index.html"
@@ -38,8 +38,8 @@ a { color: #0b57d0; } h1 { font-size: 1.4rem; } h4, h5, h6 { margin: .2rem 0; fo
 _ELSEWHERE = re.compile(r"https?://[^\s\"'<>)]+")
 
 
-def write(verdict: ExpectationVerdict, folder: Path, *, title: str, run_name: str, run_time: datetime) -> Docs:
-    """Write `index.html` and `validation.html` under `folder` and return where they are.
+def write(verdict: ExpectationVerdict, folder: Path, *, title: str, run_name: str, run_time: datetime) -> None:
+    """Write `index.html` and `validation.html` under `folder`.
 
     run_name and run_time (with a zone) are the fetch's or release's own, so the same verdict gives the same bytes.
     Errors: OSError when the folder cannot be written; ValueError when the verdict holds no document.
@@ -50,7 +50,6 @@ def write(verdict: ExpectationVerdict, folder: Path, *, title: str, run_name: st
     page = _offline(_rendered(verdict.document, title, run_name, run_time), title)
     (folder / PAGE).write_text(page, "utf-8")
     (folder / INDEX).write_text(_index(verdict, title, run_name, run_time), "utf-8")
-    return Docs(folder=str(folder), index=INDEX, page=PAGE)
 
 
 def _rendered(document: dict[str, Any], title: str, run_name: str, run_time: datetime) -> str:

@@ -6,7 +6,6 @@ Scores are deterministic: folds come from a hash of the row's position, never fr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -226,14 +225,6 @@ class Overlap:
     second: str
     shared: int
     share: float
-
-
-def content_hashes(table: pa.Table, columns: Sequence[str] | None = None) -> list[str]:
-    """SHA-256 of each row's content over `columns` (default: all whose name does not begin with `_`), names sorted, types kept."""
-    names = sorted(columns if columns is not None else [n for n in table.column_names if not n.startswith("_")])
-    rows = zip(*(table.column(n).to_pylist() for n in names), strict=True) if names else iter(())
-    prefix = "\x1f".join(names).encode()
-    return [hashlib.sha256(prefix + b"\x1e" + repr(row).encode()).hexdigest() for row in rows]
 
 
 def overlaps(splits: Mapping[str, Iterable[Any]], kind: str = "exact") -> list[Overlap]:

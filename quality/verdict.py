@@ -1,4 +1,4 @@
-"""What a judgement says: one result a check, the failing rows by their source row, and where the documents lie.
+"""What a judgement says: one result a check, the failing rows by their source row.
 
 Plain frozen data that goes into JSON and back; computing it is `validate.py`, `leakage.py` or `assets/tables/judging.py`.
 No result holds a value of a column that is not cleared.
@@ -6,7 +6,7 @@ No result holds a value of a column that is not cleared.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 Severity = Literal["critical", "warning", "info"]
@@ -34,26 +34,10 @@ class CheckResult:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def as_report(self) -> dict[str, Any]:
-        """One entry of `checks` in a release's reports (`reports/quality.json`): id, status, value, threshold, evidence."""
-        status = "pass" if self.passed else "fail" if self.severity == "critical" else "warn"
-        counts = {"unexpected_count": self.unexpected_count, "element_count": self.element_count}
-        evidence = {**{k: v for k, v in counts.items() if v is not None}, **({"note": self.note} if self.note else {})}
-        return {"id": self.name, "status": status, "value": self.observed, "threshold": self.expected, "evidence": evidence}
-
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> CheckResult:
         """The inverse of `as_json`; an unknown key is a TypeError."""
         return cls(**value)
-
-
-@dataclass(frozen=True)
-class Docs:
-    """Data Docs of one validation: paths of the index page and of the validation's own page, relative to `folder`."""
-
-    folder: str
-    index: str
-    page: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +54,6 @@ class ExpectationVerdict:
     truncated: tuple[str, ...] = ()
     statistics: dict[str, Any] = field(default_factory=dict)
     document: dict[str, Any] = field(default_factory=dict)
-    docs: Docs | None = None
 
     @property
     def passed(self) -> bool:
@@ -88,9 +71,6 @@ class ExpectationVerdict:
                 return check
         raise KeyError(name)
 
-    def with_docs(self, docs: Docs) -> ExpectationVerdict:
-        return replace(self, docs=docs)
-
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -100,6 +80,4 @@ class ExpectationVerdict:
         known = {name: value[name] for name in (f.name for f in fields(cls)) if name in value}
         known["checks"] = tuple(CheckResult.from_json(check) for check in value["checks"])
         known["truncated"] = tuple(value.get("truncated", ()))
-        docs = value.get("docs")
-        known["docs"] = None if docs is None else Docs(**docs)
         return cls(**known)

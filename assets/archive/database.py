@@ -104,14 +104,6 @@ leases = sa.Table(
     sa.Column("holder", sa.Text, primary_key=True),
     sa.Column("expires_at", Utc, nullable=False),
 )
-holds = sa.Table(
-    "holds",
-    metadata,
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("since", Utc, nullable=False),
-)
 
 
 class Database:

@@ -1,8 +1,8 @@
 """The ledger: what is remembered beside the archive, across processes and machines, on SQLite or PostgreSQL.
 
-Fetches, the bodies and validators that the last Ok fetch left, quotas, host limits, leases, holds. No bytes of any source and
+Fetches, the bodies and validators that the last Ok fetch left, quotas, host limits, leases. No bytes of any source and
 no decisions; tables and connections are `database.py`. Fetches and bodies can be rebuilt from the archive (`reindex`);
-quotas and holds live only here.
+quotas live only here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -24,8 +24,6 @@ from assets.errors import IntegrityError
 from assets.protocols.kernel import Validators
 from assets.store import Store
 
-Kind = Literal["feed", "set"]
-
 
 @dataclass(frozen=True)
 class Spending:
@@ -34,16 +32,6 @@ class Spending:
     allowed: bool
     used: int
     resets_at: datetime
-
-
-@dataclass(frozen=True)
-class Hold:
-    """A feed or set that a person or a gate stopped."""
-
-    kind: Kind
-    name: str
-    reason: str
-    since: datetime
 
 
 class Ledger:
@@ -202,27 +190,6 @@ class Ledger:
         with self._db.write(f"lease/{host}") as connection:
             connection.execute(db.leases.delete().where(db.leases.c.host == host, db.leases.c.holder == holder))
 
-    # --- holds ---
-
-    def hold(self, kind: Kind, name: str, reason: str, now: datetime) -> None:
-        """Stop a feed or set until `release_hold`; of several reasons the first stays."""
-        with self._db.write(f"hold/{kind}/{name}") as connection:
-            if connection.execute(sa.select(db.holds.c.name).where(*_held(kind, name))).first() is None:
-                connection.execute(db.holds.insert().values(kind=kind, name=name, reason=reason, since=now))
-
-    def release_hold(self, kind: Kind, name: str) -> bool:
-        """Whether there was one."""
-        with self._db.write(f"hold/{kind}/{name}") as connection:
-            return connection.execute(db.holds.delete().where(*_held(kind, name))).rowcount > 0
-
-    def holds(self, kind: Kind | None = None) -> list[Hold]:
-        """Everything that is held, oldest first."""
-        query = sa.select(db.holds).order_by(db.holds.c.since, db.holds.c.name)
-        if kind is not None:
-            query = query.where(db.holds.c.kind == kind)
-        with self._db.read() as connection:
-            return [Hold(**cast("dict[str, Any]", r)) for r in connection.execute(query).mappings()]
-
 
 def quota_window(reset: str, now: datetime) -> tuple[datetime, datetime]:
     """Start and end (UTC) of the daily window that `now` lies in. `reset`: 'HH:MM Zone/Name', local wall-clock time."""
@@ -278,10 +245,6 @@ def _fetches(feed: str, partition: str | None, outcomes: Sequence[str]) -> sa.Se
 
 def _of(feed: str, partition: str | None) -> tuple[sa.ColumnElement[bool], ...]:
     return (db.bodies.c.feed == feed, db.bodies.c.partition == (partition or ""))
-
-
-def _held(kind: Kind, name: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (db.holds.c.kind == kind, db.holds.c.name == name)
 
 
 def _fetch_record(row: sa.RowMapping) -> FetchRecord:

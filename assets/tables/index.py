@@ -145,11 +145,6 @@ def live_paths(store: Store, index: TableIndex | None, cache: Path, partition: s
     return [store.local_path(file.key, cache) for file in part.files] if part else []
 
 
-def quarantine_paths(store: Store, index: TableIndex | None, cache: Path) -> list[Path]:
-    """Local files of the quarantine that belongs to the live table."""
-    return [store.local_path(file.key, cache) for file in index.quarantine_files()] if index else []
-
-
 def confirm(store: Store, feed: str, at: datetime) -> None:
     """Note that the agency was asked at `at` and had nothing new. Nothing to do where there is no table yet."""
 

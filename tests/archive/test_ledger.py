@@ -202,22 +202,6 @@ def test_two_processes_never_hold_more_leases_than_there_are(url: str) -> None:
     assert sum(got) == 7
 
 
-# --- holds ---
-
-
-def test_the_first_hold_stays_until_released(ledger: Ledger) -> None:
-    ledger.hold("feed", FEED, "shrunk", NOW)
-    ledger.hold("feed", FEED, "again", NOW + timedelta(hours=1))
-    ledger.hold("set", FEED, "leak", NOW + timedelta(hours=2))
-    assert [(h.kind, h.reason, h.since) for h in ledger.holds()] == [
-        ("feed", "shrunk", NOW),
-        ("set", "leak", NOW + timedelta(hours=2)),
-    ]
-    assert [h.kind for h in ledger.holds("set")] == ["set"]
-    assert ledger.release_hold("feed", FEED)
-    assert not ledger.release_hold("feed", FEED)
-
-
 # --- the database ---
 
 

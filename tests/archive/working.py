@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from assets.archive.ledger import Ledger
-from tests.archive.making import record
+from tests.archive.making import FEED, record
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ def lease_places(url: str, name: str, count: int) -> int:
 
 def open_ledger(url: str) -> int:
     ledger = Ledger(url)
-    found = len(ledger.holds())
+    found = len(ledger.history(FEED))
     ledger.close()
     return found
 

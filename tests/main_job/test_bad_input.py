@@ -486,8 +486,7 @@ def test_bad_input(case: Case, world: World) -> None:
         index = world.index(case)
         assert index.fetch_id == world.last(case).fetch_id or index.partitions["all"].last_fetch_id == world.last(case).fetch_id
         assert index.rows == len(world.rows(case)) == case.live
-        store, cache = world.platform.store, world.platform.cache
-        aside = [str(store.local_path(file.key, cache)) for file in index.quarantine_files()]
+        aside = [str(world.platform.store.local_path(f.key, world.platform.cache)) for f in index.quarantine_files()]
         found: list[tuple[str]] = []
         if aside:
             with duckdb.connect() as connection:

@@ -116,13 +116,6 @@ def test_no_value_of_an_uncleared_column_anywhere(verdict: ExpectationVerdict) -
     assert ExpectationVerdict.from_json(json.loads(text)) == verdict
 
 
-def test_checks_as_a_report(verdict: ExpectationVerdict) -> None:
-    report = {entry["id"]: entry for entry in (check.as_report() for check in verdict.checks)}
-    assert report["column_values_to_be_in_set_season"]["evidence"] == {"unexpected_count": 1, "element_count": 100}
-    assert {entry["status"] for entry in report.values()} == {"pass", "warn", "fail"}
-    assert report["column_values_to_be_between_hour"]["status"] == "warn"
-
-
 def test_nothing_of_a_value_in_logs_or_output(staged: Path, tmp_path: Path) -> None:
     """A conversion error quotes the value that it chokes on; it must reach neither a log nor the result."""
     code = (
@@ -215,12 +208,12 @@ def test_an_empty_table_and_several_files(staged: Path, tmp_path: Path) -> None:
 
 
 def test_data_docs_open_without_a_network(verdict: ExpectationVerdict, tmp_path: Path) -> None:
-    from quality.data_docs import write
+    from quality.data_docs import INDEX, PAGE, write
 
     when = datetime(2026, 11, 14, 2, tzinfo=UTC)
-    docs = write(verdict, tmp_path / "one", title="kr.test", run_name="20261114T020000Z-0a1b2c3d", run_time=when)
+    write(verdict, tmp_path / "one", title="kr.test", run_name="20261114T020000Z-0a1b2c3d", run_time=when)
     write(verdict, tmp_path / "two", title="kr.test", run_name="20261114T020000Z-0a1b2c3d", run_time=when)
-    for name in (docs.index, docs.page):
+    for name in (INDEX, PAGE):
         page = (tmp_path / "one" / name).read_text("utf-8")
         assert page == (tmp_path / "two" / name).read_text("utf-8")
         assert SECRET not in page and "Monsoon" not in page
@@ -232,9 +225,9 @@ def test_data_docs_open_without_a_network(verdict: ExpectationVerdict, tmp_path:
 def test_data_docs_in_a_browser(verdict: ExpectationVerdict, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    from quality.data_docs import write
+    from quality.data_docs import INDEX, write
 
-    docs = write(verdict, tmp_path, title="kr.test", run_name="run", run_time=datetime(2026, 11, 14, tzinfo=UTC))
+    write(verdict, tmp_path, title="kr.test", run_name="run", run_time=datetime(2026, 11, 14, tzinfo=UTC))
     chromium = Path("/usr/bin/chromium")
     if not chromium.exists():
         pytest.skip("Chromium is not installed at /usr/bin/chromium")
@@ -245,7 +238,7 @@ def test_data_docs_in_a_browser(verdict: ExpectationVerdict, tmp_path: Path) -> 
         page = browser.new_page()
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        page.goto((tmp_path / docs.index).as_uri())
+        page.goto((tmp_path / INDEX).as_uri())
         page.click("text=The validation as Great Expectations shows it")
         assert page.locator("table.table tr").count() > len(verdict.checks) / 2
         assert page.locator("text=Overview").first.is_visible()

@@ -17,7 +17,7 @@ import pytest
 from assets.archive.ledger import Ledger, reindex
 from assets.errors import Blocked, IntegrityError
 from assets.feeds.model import Feed
-from assets.tables.build import contract_digest, is_current, rebuild, retry_quarantine
+from assets.tables.build import contract_digest, is_current, rebuild
 from assets.tables.index import confirm, live_paths, read_index
 from tests.tables.making import NOW, Home, make_feed, read
 
@@ -210,7 +210,7 @@ def test_a_changed_contract_rebuilds_from_the_archive(home: Home) -> None:
     assert len(live(home, strict)) == 21
     mended = wti(incremental={"kind": "upsert"}, decode={"null_values": ["", "n.a."]})
     assert contract_digest(mended) != contract_digest(strict) and not is_current(mended, second, home.store)
-    result = retry_quarantine(mended, second, store=home.store, ledger=home.ledger, workdir=home.folder / "work", now=NOW)
+    result = home.build(mended, second, force=True)
     assert result.changed and not result.blocked
     assert live(home, mended)[date(2024, 1, 21)] is None and len(live(home, mended)) == 22
     index = read_index(home.store, mended.id)
