@@ -1,4 +1,7 @@
-"""What an HTTP status means where the body does not say more. Pure; shared by the protocols, which look at the body first."""
+"""What HTTP itself says and asks: the meaning of a status, keys in their place, conditional requests. Pure; for all protocols.
+
+What a body means is the protocol's own; where the body tells more than the status, the protocol looks at it first.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,21 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
-from assets.protocols.kernel import Auth, AuthFailed, BadRequest, Gone, Malformed, NotModified, Outcome, RateLimited, Transient
+from assets.protocols.kernel import (
+    Auth,
+    AuthFailed,
+    BadRequest,
+    Cursor,
+    Gone,
+    Malformed,
+    NotModified,
+    Outcome,
+    RateLimited,
+    Request,
+    Step,
+    Transient,
+    Validators,
+)
 
 LONGEST_WAIT_S = 24 * 3600.0
 
@@ -42,6 +59,24 @@ def by_status(status: int, headers: Mapping[str, str]) -> Outcome | None:
     if 400 <= status < 500:
         return BadRequest(f"HTTP {status}")
     return Malformed(f"HTTP {status}")
+
+
+def by_transfer(status: int, headers: Mapping[str, str], complete: bool, what: str) -> Outcome | None:
+    """The outcome of a response that carries no whole body: its status, or a cut connection. `what`: file, feed."""
+    by = by_status(status, headers)
+    return by if by is not None or complete else Transient(f"the connection ended before the end of the {what}")
+
+
+def conditional_get(
+    url: str, headers: Mapping[str, str], auth: Auth, step: Step, cursor: Cursor, validators: Validators
+) -> Request:
+    """A GET that a server may answer with 304; an ETag is asked by, rather than a date, where there are both."""
+    url, sent = keyed(url, headers, auth)
+    if validators.etag:
+        sent["If-None-Match"] = validators.etag
+    elif validators.last_modified:
+        sent["If-Modified-Since"] = validators.last_modified
+    return Request(url, headers=sent, step=step.ordinal, page=cursor.page)
 
 
 def keyed(url: str, headers: Mapping[str, str], auth: Auth) -> tuple[str, dict[str, str]]:

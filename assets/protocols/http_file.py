@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -25,7 +25,6 @@ from assets.protocols.kernel import (
     Request,
     SourceBase,
     Step,
-    Transient,
     Validators,
 )
 from assets.tables.readers.magic import kind_of, mismatch, wide
@@ -62,14 +61,8 @@ class HttpFile(Protocol[HttpFileSource]):
         return [Step(params={"partition": partition} if partition else {})]
 
     def request(self, feed: Feed, source: HttpFileSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        url, headers = keyed(
-            source.url.replace("{partition}", quote(step.params.get("partition", ""), safe="")), source.headers, source.auth
-        )
-        if validators.etag:
-            headers["If-None-Match"] = validators.etag
-        elif validators.last_modified:
-            headers["If-Modified-Since"] = validators.last_modified
-        return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
+        url = source.url.replace("{partition}", quote(step.params.get("partition", ""), safe=""))
+        return conditional_get(url, source.headers, source.auth, step, cursor, validators)
 
     def classify(
         self,
@@ -82,11 +75,9 @@ class HttpFile(Protocol[HttpFileSource]):
         length: int,
         complete: bool,
     ) -> Outcome:
-        by = by_status(status, headers)
+        by = by_transfer(status, headers, complete, "file")
         if by is not None:
             return by
-        if not complete:
-            return Transient("the connection ended before the end of the file")
         if length == 0:
             return Malformed("empty file")
         container = source.container_of(source.url)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     HEAD_BYTES,
     Body,
@@ -28,7 +28,6 @@ from assets.protocols.kernel import (
     Request,
     SourceBase,
     Step,
-    Transient,
     Validators,
 )
 from assets.tables.readers.magic import mismatch
@@ -68,12 +67,8 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         return [Step()]
 
     def request(self, feed: Feed, source: UsgsFeedSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        url, headers = keyed(source.address, {"Accept": "application/geo+json, application/json"}, source.auth)
-        if validators.etag:
-            headers["If-None-Match"] = validators.etag
-        elif validators.last_modified:
-            headers["If-Modified-Since"] = validators.last_modified
-        return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
+        accept = {"Accept": "application/geo+json, application/json"}
+        return conditional_get(source.address, accept, source.auth, step, cursor, validators)
 
     def classify(
         self,
@@ -86,11 +81,9 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         length: int,
         complete: bool,
     ) -> Outcome:
-        by = by_status(status, headers)
+        by = by_transfer(status, headers, complete, "feed")
         if by is not None:
             return by
-        if not complete:
-            return Transient("the connection ended before the end of the feed")
         wrong = mismatch(head, "geojson")
         if wrong:
             return Malformed(wrong)
