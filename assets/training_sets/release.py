@@ -200,7 +200,9 @@ def _previous(store: Store, index: Mapping[str, Any], spec: TrainingSet, folder:
     for item in found["files"]:
         if item["role"] == "data":
             path = store.local_path(f"{base}/{item['path']}", folder / "previous")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != item["sha256"]:
+            with path.open("rb") as shard:
+                digest = hashlib.file_digest(shard, "sha256").hexdigest()
+            if digest != item["sha256"]:
                 raise IntegrityError(
                     "differs from its manifest", where=f"{base}/{item['path']}", mend="restore it, or yank the version"
                 )
