@@ -31,6 +31,7 @@ from assets.tables.index import TableIndex, live_paths, read_index
 from deploy.agency import AgencyConfig, running_agency
 from orchestration.assembly import feed_job, job_name
 from orchestration.failures import guard
+from orchestration.freshness import confirmed_on_time
 from orchestration.opening import open_platform
 from orchestration.running import instance, run_job
 from orchestration.settings import Settings
@@ -108,6 +109,7 @@ def run_in_dagster(feed: Feed, platform: Platform, settings: Settings) -> None:
     """One run of the feed's own job, with the assets as every installation has them."""
     definitions = dg.Definitions(
         assets=[archive_asset(feed, guard), table_asset(feed, guard)],
+        asset_checks=[confirmed_on_time(feed)],
         jobs=[feed_job(feed)],
         resources={"platform": dg.ResourceDefinition.hardcoded_resource(platform)},
         executor=dg.in_process_executor,
