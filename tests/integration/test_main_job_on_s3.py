@@ -16,14 +16,12 @@ import pytest
 from minio import Minio
 
 from assets.store import Store
-from deploy.agency import running_agency
 from tests.chaos.reader import State, see
 from tests.chaos.scene import FEED, SET, Home, agency, write_declarations
 from tests.integration.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.main_job.homes import madang
 
 SETS = ("birdstrike_damage", "earthquake_felt", "seoul_bike_demand")
-SMALL = ("us.usgs.earthquakes_week", "earthquake_felt")
 
 
 def client(server: S3Server) -> Minio:
@@ -109,14 +107,11 @@ def test_the_demo_on_s3(s3_server: S3Server, s3_url: str, shared_data: Path, tmp
 
 @pytest.mark.timeout(600)
 def test_synthetic_rows_are_refused_there_unless_allowed(s3_server: S3Server, s3_url: str, tmp_path: Path) -> None:
-    feed, name = SMALL
-    with running_agency() as agency_url:
-        settings = {
-            "MADANG_HOME": str(tmp_path / "home"),
-            "MADANG_STORE": s3_url,
-            "MADANG_CONNECT_TO": agency_url,
-            **s3_server.environment,
-        }
+    feed, name = FEED, SET
+    write_declarations(tmp_path / "declared")
+    home = Home(tmp_path / "home", tmp_path / "declared", {"MADANG_STORE": s3_url, **s3_server.environment})
+    with agency(tmp_path / "declared", 0) as agency_url:
+        settings = home.settings(agency_url)
         fetched = madang("feed", "run", feed, **settings)
         assert fetched.returncode == 0, fetched.stderr
         refused = madang("set", "build", name, **settings)
