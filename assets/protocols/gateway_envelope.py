@@ -276,17 +276,9 @@ def _json_document(data: bytes, order: Order) -> Any:
 def _xml_document(data: bytes, order: Order) -> Any:
     from lxml import etree
 
-    from assets.tables.readers.xml_reader import local, value_of
+    from assets.tables.readers.xml_reader import HARDENED, local, value_of
 
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-        encoding="utf-8",
-    )
+    parser = etree.XMLParser(encoding="utf-8", **HARDENED)
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from lxml import etree
 
@@ -18,6 +18,26 @@ from assets.tables.readers.json_reader import stream_of
 from assets.tables.readers.spec import FileShape
 from assets.tables.rows import RowStream
 
+
+class Hardened(TypedDict):
+    """What keeps a document of strangers from expanding, fetching or growing without end."""
+
+    resolve_entities: bool
+    no_network: bool
+    load_dtd: bool
+    huge_tree: bool
+    remove_comments: bool
+    remove_pis: bool
+
+
+HARDENED: Hardened = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+}
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._\-]{1,40})["']""")
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
@@ -41,17 +61,7 @@ def _records(source: Guard, parts: list[str], order: Order) -> Iterator[Any]:
     depth = 0  # of the record being read, 0 outside
     parent_seen, checked = len(parts) == 1, False
     try:
-        events = etree.iterparse(
-            source,
-            events=("start", "end"),
-            encoding="utf-8",
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            huge_tree=False,
-            remove_comments=True,
-            remove_pis=True,
-        )
+        events = etree.iterparse(source, events=("start", "end"), encoding="utf-8", **HARDENED)
         for event, element in events:
             if not checked:
                 checked = True
