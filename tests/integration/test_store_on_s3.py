@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from minio import Minio
 from assets.errors import IntegrityError
 from assets.store import TICKET_LIFE_S, Store, bootstrap
 from tests.integration.s3_server import S3Server
+from tests.main_job.homes import madang
 from tests.store_behaviour import POINTER, StoreBehaviour
 
 TICKETS = "sets/a/.tickets/index.json"
@@ -89,6 +91,14 @@ def test_bootstrap_makes_a_bucket_versioned_that_was_not(s3_url: str) -> None:
     client().make_bucket(bucket_name=bucket)
     bootstrap(f"s3://{bucket}")
     assert client().get_bucket_versioning(bucket_name=bucket).status == "Enabled"
+
+
+def test_looking_makes_no_bucket(s3_server: S3Server, s3_url: str, tmp_path: Path) -> None:
+    settings = {"MADANG_HOME": str(tmp_path), "MADANG_STORE": f"{s3_url}-never-made", **s3_server.environment}
+    done = madang("feed", "status", "--json", **settings)
+    assert done.returncode == 0, done.stderr
+    assert {line["outcome"] for line in json.loads(done.stdout)} == {"never fetched"}
+    assert not client().bucket_exists(bucket_name=f"{urlsplit(s3_url).netloc}-never-made")
 
 
 # --- swapping where the server refuses conditional writes ---
