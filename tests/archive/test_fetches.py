@@ -87,7 +87,14 @@ def test_content_encoding_is_removed(store: Store, ledger: Ledger, tmp_path: Pat
     assert contents(store, ledger, fetch, tmp_path) == [plain]
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"x" * 5000)[:-9], b"not gzip at all", gzip.compress(b"\0" * 50_000_000)])
+BAD_BODIES = {
+    "truncated": gzip.compress(b"x" * 5000)[:-9],
+    "no gzip": b"not gzip at all",
+    "bomb": gzip.compress(b"\0" * 50_000_000),
+}
+
+
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
 def test_a_bad_encoding_or_a_bomb_is_refused(store: Store, ledger: Ledger, tmp_path: Path, body: bytes) -> None:
     fetch, path = record(1), tmp_path / "w"
     with writer(path, fetch) as warc:
