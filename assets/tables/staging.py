@@ -34,6 +34,7 @@ RULES = ("type", "not_null", "min", "max", "codes", "pattern", "max_length", "re
 WHITE_SPACE = " \t\r\n\f\v\u00a0\u3000\ufeff\u200b"
 """What `decode.trim` drops around a value: white space as Korean and Western files have it, and stray marks of no width."""
 
+_BATCH_ROWS = 8_192
 _INTEGER = r"[+-]?[0-9]+(\.0*)?"
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"
 _EPOCH = r"[+-]?[0-9]{1,15}(\.[0-9]{1,6}0*)?"
@@ -103,14 +104,19 @@ class _Batches:
         try:
             for batch in self.stream.batches:
                 self.rows += batch.num_rows
-                received = batch.columns[: len(self.stream.wanted)]
-                # Arrow trims at a twentieth of what DuckDB's trim() costs.
-                trimmed = [pc.utf8_trim(column, characters=WHITE_SPACE) for column in received] if self.trim else []
-                columns = [*received, *trimmed, *batch.columns[len(received) :]]
-                yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+                # Arrow's scanner reads some batches ahead, whatever their size: small ones bound its memory.
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    yield self._renamed(batch.slice(start, _BATCH_ROWS))
         except Exception as error:
             self.error = error
             raise
+
+    def _renamed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        received = batch.columns[: len(self.stream.wanted)]
+        # Arrow trims at a twentieth of what DuckDB's trim() costs.
+        trimmed = [pc.utf8_trim(column, characters=WHITE_SPACE) for column in received] if self.trim else []
+        columns = [*received, *trimmed, *batch.columns[len(received) :]]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
 # --- the contract as SQL ------------------------------------------------------------------------------------------------
