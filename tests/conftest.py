@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.integration.postgres import binaries, running_postgres
@@ -15,6 +16,10 @@ from tests.requirements import REQUIREMENTS, ROOT, find_chromium, require, share
 
 if TYPE_CHECKING:
     from tests.main_job.homes import MadangHome
+
+# A busy machine is slow, not wrong: no test asserts a time.
+hypothesis.settings.register_profile("madang", deadline=None)
+hypothesis.settings.load_profile("madang")
 
 TESTS = ROOT / "tests"
 FOLDER_MARKS = {

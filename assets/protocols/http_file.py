@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
+from assets.protocols.canonical import canonical_json_sha256
 from assets.protocols.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
@@ -44,7 +45,9 @@ class HttpFileSource(FileShape, SourceBase):
     headers: dict[str, str] = Field(
         default_factory=dict, description="Extra request headers (Accept, Referer); keys belong to auth."
     )
-    volatile: tuple[str, ...] = Field((), description="JSON paths that change without a change of the data (metadata.generated).")
+    volatile: tuple[str, ...] = Field(
+        (), description="Dotted paths of a JSON or GeoJSON file that change without a change of the data (metadata.generated)."
+    )
 
     @property
     def address(self) -> str:
@@ -89,6 +92,9 @@ class HttpFile(Protocol[HttpFileSource]):
         if container == "none" and (cut := _cut_off(source.format, head, tail, length)):
             return Malformed(cut)
         return Ok()
+
+    def canonical_sha256(self, source: HttpFileSource, body: Body) -> str | None:
+        return canonical_json_sha256(body.path, source.volatile if source.format in ("json", "geojson") else ())
 
     def parse(self, feed: Feed, source: HttpFileSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import open_feed_rows  # loads Arrow: not at definition load

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from assets.errors import UnreadableSource
+from assets.protocols.canonical import canonical_json_sha256
 from assets.protocols.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     HEAD_BYTES,
@@ -95,6 +96,9 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         if total == 0:
             return Empty("no earthquake in the window")
         return Ok(PageInfo(total=total))
+
+    def canonical_sha256(self, source: UsgsFeedSource, body: Body) -> str | None:
+        return canonical_json_sha256(body.path, source.volatile)
 
     def parse(self, feed: Feed, source: UsgsFeedSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import open_feed_rows, order_of  # loads Arrow: not at definition load

@@ -135,3 +135,20 @@ def test_a_count_that_is_not_kept_is_refused(shared_data: Path, tmp_path: Path) 
     path.write_text(json.dumps(body))
     with pytest.raises(UnreadableSource, match="no count"):
         rows_of(path)
+
+
+def test_a_new_generated_stamp_around_the_same_events_is_nothing_new(shared_data: Path, tmp_path: Path) -> None:
+    """The feed is written anew every minute; one event's change is news all the same."""
+    week = (shared_data / "usgs-earthquakes-week.geojson").read_text("utf-8")
+    texts = {
+        "week": week,
+        "stamped": week.replace("1517968154000", "1517968214000", 1),
+        "felt": week.replace('"felt":null', '"felt":3', 1),
+    }
+    digests = {}
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.write_text(text, "utf-8")
+        digests[name] = PROTOCOL.canonical_sha256(UsgsFeedSource(protocol="usgs_feed", feed="all_week"), Body(path, {}, "", 0, 1))
+    assert digests["week"] == digests["stamped"] != digests["felt"]
+    assert digests["week"] is not None
