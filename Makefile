@@ -17,7 +17,7 @@ demo: setup      ## Run the main job on the stand-in agency and print where to l
 	@$(BIN)/madang demo
 
 test: setup      ## Run every test that this machine allows; ends by naming what it could not run.
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_FLAGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_FLAGS)
 
 up: setup        ## The Dagster UI on http://127.0.0.1:3000, reports and sets on :3001.
 	@$(BIN)/madang up
