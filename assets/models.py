@@ -5,7 +5,6 @@ Running dbt is `orchestration/dbt.py`; what a training set makes of a model is `
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 
 from assets.commit import reached
 from assets.errors import MadangError
-from assets.store import Store
+from assets.store import Store, file_sha256
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def publish_model(
             "key": f"models/{model}/{run_id}/{path.name}",
             "rows": pq.read_metadata(path).num_rows,
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": file_sha256(path),
         }
         for path in paths
     ]
@@ -86,8 +85,3 @@ def _from_index(value: Mapping[str, Any], *, changed: bool) -> LandedModel:
 
 def _plain(sources: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     return {feed: dict(sources[feed]) for feed in sorted(sources)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

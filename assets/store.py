@@ -257,6 +257,12 @@ class Store:
         return StoreConflict("another writer changed it meanwhile", where=f"{self.url}/{key}", mend="run again")
 
 
+def file_sha256(path: Path) -> str:
+    """Lower-case hex SHA-256 of a file, read in pieces: the name by which objects are verified and shared."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def dump_json(value: Any) -> bytes:
     """JSON as Madang stores it: UTF-8, two-space indent, a newline at the end, keys in the order given."""
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from assets.commit import reached
 from assets.errors import IntegrityError, StoreConflict
 from assets.protocols.kernel import SourceBase
+from assets.store import file_sha256
 from assets.tables import sql
 from assets.tables.index import (
     KEPT_VERSIONS,
@@ -191,7 +192,7 @@ class _Build:
         merged = merge(self.feed, accepted, live, folder / "new", older=older, first=first, **self.limits)
         if not rebuilding or part is None:
             return merged
-        if merged.table is not None and [_sha256(merged.table)] == [file.sha256 for file in part.files]:
+        if merged.table is not None and [file_sha256(merged.table)] == [file.sha256 for file in part.files]:
             # The very same rows: a rebuild that finds nothing to mend makes no new table.
             merged = replace(merged, table=None, changes=None, counts=Changes(unchanged=part.rows))
         return replace(merged, shrink_guard=shrink_guard(self.feed, part.rows, merged.rows_after))
@@ -276,7 +277,7 @@ class _Build:
 
     def _upload(self, place: str, path: Path, rows: int, *, name: str = "part-00000") -> tuple[DataFile, ...]:
         """Put one file under a name that carries its content, so that no name is ever written with two contents."""
-        digest = _sha256(path)
+        digest = file_sha256(path)
         key = f"{place}/{self.feed.id}/{self.partition}/{self.record.fetch_id}/{name}-{digest[:16]}.parquet"
         size = path.stat().st_size
         if not self.store.exists(key) or self.store.size(key) != size:
@@ -319,11 +320,6 @@ class _Build:
         )
         self.store.put_json(result.report_key, report(result, self.now))
         return result
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rows(counts: Changes) -> int:

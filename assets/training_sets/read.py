@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from assets.errors import IntegrityError, MadangError
-from assets.store import Store
+from assets.store import Store, file_sha256
 
 CHUNK = 4 * 1024 * 1024
 COMMITTED = "_COMMITTED"
@@ -157,7 +157,7 @@ def pull(
     total, done = sum(f["bytes"] for f in manifest["files"]), 0
     for item in manifest["files"]:
         path = _inside(dest, item["path"])
-        if not (path.is_file() and path.stat().st_size == item["bytes"] and _sha256(path) == item["sha256"]):
+        if not (path.is_file() and path.stat().st_size == item["bytes"] and file_sha256(path) == item["sha256"]):
             _fetch(where, f"{prefix}/{item['path']}", path, item)
         done += item["bytes"]
         if progress is not None:
@@ -267,11 +267,6 @@ def _same(source: Source, key: str, expected: bytes) -> bool:
         return source.get(key) == expected
     except FileNotFoundError:
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _inside(folder: Path, relative: str) -> Path:

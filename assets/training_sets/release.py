@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from assets.commit import reached
 from assets.errors import Blocked, IntegrityError, MadangError
 from assets.feeds.model import Feed
-from assets.store import Store
+from assets.store import Store, file_sha256
 from assets.training_sets import loaders, prove, publish
 from assets.training_sets.assemble import Assembled, Previous, assemble
 from assets.training_sets.describe import card, croissant, manifest, profile, rights, schema
@@ -200,9 +200,7 @@ def _previous(store: Store, index: Mapping[str, Any], spec: TrainingSet, folder:
     for item in found["files"]:
         if item["role"] == "data":
             path = store.local_path(f"{base}/{item['path']}", folder / "previous")
-            with path.open("rb") as shard:
-                digest = hashlib.file_digest(shard, "sha256").hexdigest()
-            if digest != item["sha256"]:
+            if file_sha256(path) != item["sha256"]:
                 raise IntegrityError(
                     "differs from its manifest", where=f"{base}/{item['path']}", mend="restore it, or yank the version"
                 )

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assets.store import file_sha256
 from assets.training_sets.model import TrainingSet
 from assets.training_sets.prepare import TECHNICAL
 
@@ -116,11 +117,6 @@ def schema_sha256(schema: pa.Schema) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sha256_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def shard_count(size: int) -> int:
     """How many shards a split of `size` bytes (in Arrow) gets: one below 64 MiB, then a multiple of 8, 64 or more above 1 GiB."""
     if size < ONE_FILE_BELOW:
@@ -194,7 +190,7 @@ def describe_shard(root: Path, relative: str, split: str, reused_from: str | Non
         row_groups=meta.num_row_groups,
         max_row_group_bytes=max((g.total_byte_size for g in groups), default=0),
         bytes=path.stat().st_size,
-        sha256=sha256_file(path),
+        sha256=file_sha256(path),
         schema_sha256=schema_sha256(meta.schema.to_arrow_schema()),
         min_key=min((str(s.min) for s in stats), default=None),
         max_key=max((str(s.max) for s in stats), default=None),

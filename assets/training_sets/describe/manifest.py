@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from assets.store import file_sha256
 from assets.training_sets.describe.facts import SPEC, Facts, stamp
 from assets.training_sets.read import UNLISTED
-from assets.training_sets.shards import CONFIG, sha256_file
+from assets.training_sets.shards import CONFIG
 
 _MEDIA = {
     ".parquet": "application/vnd.apache.parquet",
@@ -40,7 +41,7 @@ def manifest(facts: Facts, root: Path, packaging: str) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "path": relative,
             "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
+            "sha256": file_sha256(path),
             "media_type": media_type(relative),
         }
         entry["role"] = _ROLES.get(relative.partition("/")[0], "card") if "/" in relative else "card"
