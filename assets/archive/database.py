@@ -68,7 +68,7 @@ fetches = sa.Table(
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("licence", sa.Text, nullable=False),
     sa.Column("body_fetch_id", sa.Text, nullable=False),
-    sa.Index("fetches_by_feed", "feed", "fetch_id"),
+    sa.Index("fetches_by_feed", "feed", "started_at", "fetch_id"),
 )
 # The partition is '' where a feed has none: a primary key takes no null.
 bodies = sa.Table(

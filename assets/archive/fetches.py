@@ -81,7 +81,7 @@ class FetchRecord:
 
 
 def new_fetch_id(now: datetime) -> str:
-    """`<yyyymmddThhmmssZ>-<8 hex>`: sorts by time, unique by chance (32 random bits within one second)."""
+    """`<yyyymmddThhmmssZ>-<8 hex>`: sorts by its second, unique by chance (32 random bits within one); order is `started_at`'s."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 

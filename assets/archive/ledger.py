@@ -233,11 +233,12 @@ def reindex(store: Store, ledger: Ledger, *, feed: str | None = None, only_missi
     return Reindexed(recorded, tuple(broken))
 
 
-_LATEST = (db.fetches.c.fetch_id.desc(),)
+# An id sorts by the second only: two fetches within one would come in any order.
+_LATEST = (db.fetches.c.started_at.desc(), db.fetches.c.fetch_id.desc())
 
 
 def _fetches(feed: str, partition: str | None, outcomes: Sequence[str]) -> sa.Select[Any]:
-    """The latest fetch with one of `outcomes`; ids sort by time."""
+    """The latest fetch with one of `outcomes`."""
     c = db.fetches.c
     where = (c.feed == feed, c.partition.is_(None) if partition is None else c.partition == partition, c.outcome.in_(outcomes))
     return sa.select(db.fetches).where(*where).order_by(*_LATEST).limit(1)

@@ -70,6 +70,16 @@ def test_last_and_last_ok_and_confirmed(ledger: Ledger) -> None:
     assert ledger.confirmed_at("kr.no.feed") is None
 
 
+def test_of_two_fetches_within_one_second_the_later_is_the_last(ledger: Ledger) -> None:
+    early, late = (
+        replace(record(1), fetch_id=f"{fetch_id(1)[:-8]}{tail}", started_at=record(1).started_at + timedelta(microseconds=us))
+        for tail, us in (("ffffffff", 1), ("00000000", 2))
+    )
+    for each in (late, early):
+        ledger.record(each)
+    assert ledger.last(FEED) == ledger.last_answered(FEED) == late
+
+
 def test_a_failed_fetch_confirms_nothing(ledger: Ledger) -> None:
     ledger.record(record(1, outcome="NotModified"))
     ledger.record(record(2, outcome="Malformed"))
