@@ -5,7 +5,7 @@ says what is served where. It is no part of a production deployment.
 """
 
 from deploy.agency.app import AgencyConfig, create_app
-from deploy.agency.gateway import DEMO_KEY
+from deploy.agency.engine import DEMO_KEY
 from deploy.agency.running import running_agency
 
 __all__ = ["DEMO_KEY", "AgencyConfig", "create_app", "running_agency"]

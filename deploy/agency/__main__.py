@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from deploy.agency.app import AgencyConfig
-from deploy.agency.gateway import DEMO_KEY
+from deploy.agency.engine import DEMO_KEY
 from deploy.agency.running import server
 
 

@@ -8,30 +8,29 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from deploy.agency import faults, gateway
-from deploy.agency.replies import Reply, conditional, etag_of, http_date, send_reply, text
-from deploy.agency.routes import FEEDS, Route, Source, load_routes, source_of
+from deploy.agency import faults
+from deploy.agency.engine import DEMO_KEY, Asked, Fault
+from deploy.agency.replies import Reply, conditional, send_reply, text
+from deploy.agency.routes import ENGINES, FEEDS, Route, load_routes, source_of
 
 SEOUL = ZoneInfo("Asia/Seoul")
 ADMIN = "/__agency__/"
 LOG_LENGTH = 10_000
-_CONTENT_TYPES = {".csv": "text/csv", ".geojson": "application/json; charset=utf-8", ".json": "application/json;charset=UTF-8"}
 _LOGGED_HEADERS = frozenset({"user-agent", "if-none-match", "if-modified-since", "range", "if-range"})
-_SECRET = re.compile(r"(?i)(servicekey=)[^&]*")
+_SECRETS = [re.compile(pattern) for engine in ENGINES.values() for pattern in engine.SECRETS]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class AgencyConfig:
     data: Path | None = None
     today: date | None = None
     faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    key: str = gateway.DEMO_KEY
+    key: str = DEMO_KEY
     feeds: Path = FEEDS
     routes: tuple[Route, ...] | None = None
 
@@ -66,6 +65,7 @@ class Agency:
         self.requests: list[dict[str, Any]] = []
         self.used: Counter[tuple[str, date]] = Counter()
         self.faults: dict[str, list[_Fault]] = {}
+        self.memories: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         if config.today is not None:
             self.set_clock(datetime.combine(config.today, time(12), SEOUL))
         for route, texts in config.faults.items():
@@ -91,58 +91,63 @@ class Agency:
                 self.faults.setdefault(route, []).append(parsed)
 
     def find(self, host: str, path: str) -> Route | None:
-        return next((r for r in self.routes if r.path == path and r.host == host), None)
+        """The route whose address is the longest that fits."""
+        fitting = [r for r in self.routes if r.serves(host, path)]
+        return max(fitting, key=lambda r: len(r.path), default=None)
 
     # --- answering ------------------------------------------------------------------------------------------------------
 
-    def reply(self, host: str, path: str, raw_query: str, headers: Mapping[str, str]) -> tuple[Reply, Route | None]:
+    def reply(
+        self, method: str, host: str, path: str, raw_query: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[Reply, Route | None]:
         """The answer to one request, faults included; counts quotas and faults."""
         route = self.find(host, path)
         if route is None:
             known = any(r.host == host and r.kind == "data_go_kr" for r in self.routes)
-            return (text(404, "API not found") if known else Reply(404, {"content-type": "text/html"}, faults.HTML)), None
-        asked = self._asked(route, raw_query)
-        source = source_of(route, self.now().astimezone(SEOUL).date(), data=self.config.data, feeds=self.config.feeds)
+            return (text(404, "API not found") if known else _not_found()), None
+        if method not in route.engine.METHODS:
+            return text(405, f"only {', '.join(route.engine.METHODS)}").with_headers(allow=", ".join(route.engine.METHODS)), route
+        now = self.now().astimezone(SEOUL)
+        source = source_of(route, now.date(), data=self.config.data, feeds=self.config.feeds)
         if source is None:
-            return Reply(404, {"content-type": "text/html"}, faults.HTML), route
-        reply = self._gateway(route, source, raw_query, asked) if route.kind == "data_go_kr" else _file(source)
-        for name, look in asked.items():
+            return _not_found(), route
+        active = self._active(route)
+        asked = Asked(
+            method,
+            host,
+            path,
+            raw_query,
+            headers,
+            body,
+            now,
+            self.config.key,
+            active,
+            self.memories[route.id],
+            lambda: self._spend(route),
+        )
+        reply = route.engine.answer(route, source, asked)
+        for name, fault in active.items():
             if change := faults.CHANGES.get(name):
-                reply = change(reply, look)
+                reply = change(reply, asked, fault)
         reply = reply.with_headers(madang_origin=source.origin)
-        if not faults.UNCONDITIONAL & asked.keys():
+        if not faults.UNCONDITIONAL & active.keys():
             reply = conditional(reply, headers)
         elif "range" in headers:
             reply = conditional(reply, {k: v for k, v in headers.items() if k in ("range", "if-range")})
         return reply, route
 
-    def _asked(self, route: Route, raw_query: str) -> dict[str, faults.Asked]:
-        params = parse_qs(raw_query)
-        page = params.get("pageNo", ["1"])[0]
-        as_json = "json" in (params.get("returnType", [""])[0] + params.get("_type", [""])[0]).lower()
+    def _active(self, route: Route) -> dict[str, Fault]:
         with self.lock:
-            active = self.faults.get(route.id, [])
-            for one in active:
+            switched = self.faults.get(route.id, [])
+            for one in switched:
                 one.count += 1
-            number = int(page) if page.isdecimal() else 1
-            return {one.name: faults.Asked(one.count, number, one.argument, as_json) for one in active}
+            return {one.name: Fault(one.count, one.argument) for one in switched}
 
-    def _gateway(self, route: Route, source: Source, raw_query: str, asked: Mapping[str, faults.Asked]) -> Reply:
-        if refused := gateway.refuse_key(raw_query, self.config.key):
-            return refused
+    def _spend(self, route: Route) -> bool:
         day = self.now().astimezone(SEOUL).date()
         with self.lock:
             self.used[route.id, day] += 1
-            if self.used[route.id, day] > route.per_day:
-                return text(429, gateway.QUOTA)
-        rows: list[gateway.Row] = json.loads(source.path.read_bytes())
-        if "offset_ignored" in asked:
-            raw_query = re.sub(r"(^|&)pageNo=\d+", r"\1pageNo=1", raw_query)
-        if "duplicate_rows_between_pages" in asked:
-            size = int(parse_qs(raw_query).get("numOfRows", ["10"])[0])
-            rows = [rows[i - 1] if i and i % size == 0 else row for i, row in enumerate(rows)]
-        cap = asked["page_size_capped"].number(10) if "page_size_capped" in asked else None
-        return gateway.answer(route, raw_query, rows, cap=cap)
+            return self.used[route.id, day] <= route.per_day
 
     def note(self, entry: dict[str, Any]) -> None:
         with self.lock:
@@ -175,15 +180,15 @@ class Agency:
         return Reply(200, {"content-type": "application/json"}, json.dumps(shown[what], ensure_ascii=False).encode())
 
 
-def _file(source: Source) -> Reply:
-    body = source.path.read_bytes()
-    headers = {
-        "content-type": _CONTENT_TYPES.get(source.path.suffix, "application/octet-stream"),
-        "last-modified": http_date(source.modified),
-        "etag": etag_of(body),
-        "accept-ranges": "bytes",
-    }
-    return Reply(200, headers, body)
+def _not_found() -> Reply:
+    return Reply(404, {"content-type": "text/html"}, faults.HTML)
+
+
+def _masked(target: str) -> str:
+    """A path or query without the keys that engines know of."""
+    for secret in _SECRETS:
+        target = secret.sub(r"\1***", target)
+    return target
 
 
 def create_app(config: AgencyConfig | None = None) -> Starlette:
@@ -202,18 +207,15 @@ def create_app(config: AgencyConfig | None = None) -> Starlette:
         if path.startswith(ADMIN):
             await send_reply(await _admin(agency, request, host, path), scope, send)
             return
-        if request.method not in ("GET", "HEAD"):
-            reply, route = text(405, "only GET and HEAD").with_headers(allow="GET, HEAD"), None
-        else:
-            reply, route = agency.reply(host, path, raw_query, headers)
+        reply, route = agency.reply(request.method, host, path, raw_query, headers, await request.body())
         if "madang-origin" not in reply.headers:
             reply = reply.with_headers(madang_origin="synthetic")
         entry = {
             "at": agency.now().isoformat(),
             "method": request.method,
             "host": host,
-            "path": path,
-            "query": _SECRET.sub(r"\1***", raw_query),
+            "path": _masked(path),
+            "query": _masked(raw_query),
             "route": route.id if route else None,
             "status": reply.status,
             "headers": {k: v for k, v in headers.items() if k in _LOGGED_HEADERS},

@@ -1,7 +1,7 @@
 """The ways in which agencies fail, each one real at the level of HTTP, switchable by route (protocols.md 4).
 
-A fault is a word, with an argument after a colon where it takes one: `status_500:2`. It changes the rows before they are
-paged (`Rows`), or the reply before it is sent (`Change`). Who is asked how often is `app.py`.
+A fault is a word, with an argument after a colon where it takes one: `status_500:2`. Here are those that change any reply
+before it is sent; an engine commits its own (`Engine.FAULTS`).
 """
 
 from __future__ import annotations
@@ -11,37 +11,25 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from deploy.agency.gateway import MESSAGES, QUOTA, envelope, gateway_error
+from deploy.agency.engine import Asked, Fault, engines
+from deploy.agency.engines.data_go_kr import MESSAGES, QUOTA, envelope, gateway_error
 from deploy.agency.replies import Reply, etag_of, text
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>Notice</title></head><body><h1>The page cannot be found</h1></body></html>\n"
 BOMB_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a fault may look at. `count`: which request this is since the fault was switched on, from 1."""
-
-    count: int
-    page: int
-    argument: str | None
-    as_json: bool
-
-    def number(self, default: int) -> int:
-        return int(self.argument) if self.argument else default
-
-
-Change = Callable[[Reply, Asked], Reply]
+Change = Callable[[Reply, Asked, Fault], Reply]
 
 
 def _status(status: int, **headers: str) -> Change:
-    def change(reply: Reply, asked: Asked) -> Reply:
+    def change(reply: Reply, asked: Asked, fault: Fault) -> Reply:
         """For the first N requests, or all of them without a number."""
-        if asked.argument and asked.count > int(asked.argument):
+        if fault.argument and fault.count > int(fault.argument):
             return reply
         body = text(
             status, {429: "API rate limit exceeded", 403: "Forbidden", 404: "API not found"}.get(status, "Unexpected error")
@@ -51,32 +39,32 @@ def _status(status: int, **headers: str) -> Change:
     return change
 
 
-def _retry_after_0(reply: Reply, asked: Asked) -> Reply:
-    return text(429, "API rate limit exceeded").with_headers(retry_after="0") if asked.count <= asked.number(2) else reply
+def _retry_after_0(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+    return text(429, "API rate limit exceeded").with_headers(retry_after="0") if fault.count <= fault.number(2) else reply
 
 
-def _quota_after_n(reply: Reply, asked: Asked) -> Reply:
-    return text(429, QUOTA) if asked.count > asked.number(1) else reply
+def _quota_after_n(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+    return text(429, QUOTA) if fault.count > fault.number(1) else reply
 
 
-def _xml_error_on_json(reply: Reply, asked: Asked) -> Reply:
-    return gateway_error(asked.argument or "22")
+def _xml_error_on_json(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+    return gateway_error(fault.argument or "22")
 
 
-def _truncated_gzip(reply: Reply, asked: Asked) -> Reply:
+def _truncated_gzip(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     packed = gzip.compress(reply.body, mtime=0)
     return reply.with_body(packed[: max(20, len(packed) // 2)]).with_headers(content_encoding="gzip")
 
 
-def _double_gzip(reply: Reply, asked: Asked) -> Reply:
+def _double_gzip(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     return reply.with_body(gzip.compress(gzip.compress(reply.body, mtime=0), mtime=0)).with_headers(content_encoding="gzip")
 
 
 def _redirect(location: str) -> Change:
-    return lambda reply, asked: Reply(302, {"location": location, "content-type": "text/html"}, b"")
+    return lambda reply, asked, fault: Reply(302, {"location": location, "content-type": "text/html"}, b"")
 
 
-def _cp949_body(reply: Reply, asked: Asked) -> Reply:
+def _cp949_body(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     try:
         body = reply.body.decode("utf-8").encode("cp949", "replace")
     except UnicodeDecodeError:
@@ -85,22 +73,22 @@ def _cp949_body(reply: Reply, asked: Asked) -> Reply:
 
 
 def _broken(ending: str) -> Change:
-    def change(reply: Reply, asked: Asked) -> Reply:
-        if (asked.argument and asked.count > int(asked.argument)) or len(reply.body) < 2:
+    def change(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+        if (fault.argument and fault.count > int(fault.argument)) or len(reply.body) < 2:
             return reply
         return replace(reply, broken_after=len(reply.body) // 2, ending="reset" if ending == "reset" else "close")
 
     return change
 
 
-def _etag_flip(reply: Reply, asked: Asked) -> Reply:
-    return reply.with_headers(etag=f'"flip-{asked.count}"', last_modified=None)
+def _etag_flip(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+    return reply.with_headers(etag=f'"flip-{fault.count}"', last_modified=None)
 
 
-def _same_etag_new_bytes(reply: Reply, asked: Asked) -> Reply:
+def _same_etag_new_bytes(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     """The tag of the untouched file stands over bytes that differ from request to request."""
     end = b"\r\n" if b"\r\n" in reply.body[:4096] else b"\n"
-    changed = reply.body.rstrip(b"\r\n") + end * (asked.count + 1)
+    changed = reply.body.rstrip(b"\r\n") + end * (fault.count + 1)
     return replace(reply, body=changed).with_headers(etag=etag_of(reply.body))
 
 
@@ -117,7 +105,7 @@ def _zip(members: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def _bad_crc(reply: Reply, asked: Asked) -> Reply:
+def _bad_crc(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     packed = bytearray(_zip({"data.csv": reply.body or b"a\n1\n"}))
     packed[14] ^= 0xFF  # a byte of the CRC in the local header …
     directory = packed.rindex(b"PK\x01\x02")
@@ -125,7 +113,7 @@ def _bad_crc(reply: Reply, asked: Asked) -> Reply:
     return reply.with_body(bytes(packed), "application/zip")
 
 
-def _xxe(reply: Reply, asked: Asked) -> Reply:
+def _xxe(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     body = b'<?xml version="1.0"?>\n<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/hostname">]>\n<response><body><items><item><a>&x;</a></item></items></body></response>\n'
     return reply.with_body(body, "application/xml")
 
@@ -134,22 +122,22 @@ def _lines(reply: Reply) -> list[bytes]:
     return reply.body.splitlines(keepends=True)
 
 
-def _ragged_rows(reply: Reply, asked: Asked) -> Reply:
+def _ragged_rows(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     """Every Nth record loses its last field (default: the tenth)."""
-    every, lines = asked.number(10), _lines(reply)
+    every, lines = fault.number(10), _lines(reply)
     for i in range(every, len(lines), every):
         end = lines[i][len(lines[i].rstrip(b"\r\n")) :]
         lines[i] = lines[i].rstrip(b"\r\n").rpartition(b",")[0] + end
     return reply.with_body(b"".join(lines))
 
 
-def _column_renamed(reply: Reply, asked: Asked) -> Reply:
+def _column_renamed(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     head, *rest = _lines(reply)
     first, comma, others = head.partition(b",")
     return reply.with_body(b"".join([first + b"_NEW", comma, others, *rest]))
 
 
-def _shrinks(reply: Reply, asked: Asked) -> Reply:
+def _shrinks(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     head, *rest = _lines(reply)
     return reply.with_body(b"".join([head, *rest[: max(1, len(rest) // 10)]]))
 
@@ -157,13 +145,18 @@ def _shrinks(reply: Reply, asked: Asked) -> Reply:
 # --- faults of a paged answer -------------------------------------------------------------------------------------------
 
 
-def _paged(edit: Callable[[dict[str, Any], Asked], None]) -> Change:
+def _page(asked: Asked) -> int:
+    number = asked.params.get("pageNo", "1")
+    return int(number) if number.isdecimal() else 1
+
+
+def _paged(edit: Callable[[dict[str, Any], int, Fault], None]) -> Change:
     """An edit of the JSON envelope; other bodies pass untouched."""
 
-    def change(reply: Reply, asked: Asked) -> Reply:
+    def change(reply: Reply, asked: Asked, fault: Fault) -> Reply:
         try:
             whole = json.loads(reply.body)
-            edit(whole["response"]["body"], asked)
+            edit(whole["response"]["body"], _page(asked), fault)
         except (ValueError, KeyError, TypeError):
             return reply
         return reply.with_body(json.dumps(whole, ensure_ascii=False).encode())
@@ -171,25 +164,25 @@ def _paged(edit: Callable[[dict[str, Any], Asked], None]) -> Change:
     return change
 
 
-def _total_changes(body: dict[str, Any], asked: Asked) -> None:
-    if asked.page > 1 and asked.count <= asked.number(2):
-        body["totalCount"] = int(body["totalCount"]) + asked.page
+def _total_changes(body: dict[str, Any], page: int, fault: Fault) -> None:
+    if page > 1 and fault.count <= fault.number(2):
+        body["totalCount"] = int(body["totalCount"]) + page
 
 
 def _short(shape: str, rows: int) -> Change:
-    def change(reply: Reply, asked: Asked) -> Reply:
+    def change(reply: Reply, asked: Asked, fault: Fault) -> Reply:
         try:
             items = json.loads(reply.body)["response"]["body"]["items"]
         except (ValueError, KeyError, TypeError):
             return reply
         listed = items if isinstance(items, list) else items.get("item", []) if items else []
-        kept = (listed if isinstance(listed, list) else [listed])[:rows] if asked.page == 1 else []
-        return envelope(kept, rows, asked.page, 10, as_json=True, shape=shape)
+        kept = (listed if isinstance(listed, list) else [listed])[:rows] if _page(asked) == 1 else []
+        return envelope(kept, rows, _page(asked), 10, as_json=True, shape=shape)
 
     return change
 
 
-def _no_data(reply: Reply, asked: Asked) -> Reply:
+def _no_data(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     header = {"response": {"header": {"resultMsg": MESSAGES["03"], "resultCode": "03"}}}
     return Reply(200, {"content-type": "application/json;charset=UTF-8"}, json.dumps(header).encode())
 
@@ -204,11 +197,11 @@ CHANGES: dict[str, Change] = {
     "quota_after_n": _quota_after_n,
     "xml_error_on_json": _xml_error_on_json,
     "no_data": _no_data,
-    "empty_body_200": lambda reply, asked: reply.with_body(b""),
-    "html_200": lambda reply, asked: Reply(200, {"content-type": "text/html; charset=utf-8"}, HTML),
+    "empty_body_200": lambda reply, asked, fault: reply.with_body(b""),
+    "html_200": lambda reply, asked, fault: Reply(200, {"content-type": "text/html; charset=utf-8"}, HTML),
     "stream_cut": _broken("close"),
     "reset_mid_body": _broken("reset"),
-    "slow": lambda reply, asked: replace(reply, delay_s=float(asked.argument or 1)),
+    "slow": lambda reply, asked, fault: replace(reply, delay_s=float(fault.argument or 1)),
     "truncated_gzip": _truncated_gzip,
     "double_gzip": _double_gzip,
     "redirect_other_host": _redirect("https://elsewhere.example/file"),
@@ -216,15 +209,15 @@ CHANGES: dict[str, Change] = {
     "redirect_metadata": _redirect("http://169.254.169.254/latest/meta-data/"),
     "redirect_to_html": _redirect("/missing_key.html"),
     "cp949_body": _cp949_body,
-    "utf8_bom": lambda reply, asked: reply.with_body(b"\xef\xbb\xbf" + reply.body),
+    "utf8_bom": lambda reply, asked, fault: reply.with_body(b"\xef\xbb\xbf" + reply.body),
     "etag_flip_same_bytes": _etag_flip,
     "same_etag_new_bytes": _same_etag_new_bytes,
-    "zip_bomb": lambda reply, asked: reply.with_body(_bomb(), "application/zip"),
-    "zip_slip": lambda reply, asked: reply.with_body(_zip({"../../outside.csv": reply.body}), "application/zip"),
+    "zip_bomb": lambda reply, asked, fault: reply.with_body(_bomb(), "application/zip"),
+    "zip_slip": lambda reply, asked, fault: reply.with_body(_zip({"../../outside.csv": reply.body}), "application/zip"),
     "bad_crc_zip": _bad_crc,
     "xxe": _xxe,
     "ragged_rows": _ragged_rows,
-    "empty_file": lambda reply, asked: reply.with_body(_lines(reply)[0]),
+    "empty_file": lambda reply, asked, fault: reply.with_body(_lines(reply)[0]),
     "column_renamed": _column_renamed,
     "shrinks_90pct": _shrinks,
     "total_changes_mid_crawl": _paged(_total_changes),
@@ -233,13 +226,10 @@ CHANGES: dict[str, Change] = {
 }
 """Faults that change the reply."""
 
-PAGING = frozenset({"page_size_capped", "offset_ignored", "duplicate_rows_between_pages"})
-"""Faults that the gateway's paging itself commits; `app.py` hands them over."""
-
 UNCONDITIONAL = frozenset({"etag_flip_same_bytes", "same_etag_new_bytes"})
 """Faults under which the validators cannot be trusted: nothing is answered with 304."""
 
-NAMES = tuple(sorted(CHANGES.keys() | PAGING))
+NAMES = tuple(sorted(CHANGES.keys() | {name for engine in engines().values() for name in engine.FAULTS}))
 
 
 def parse_fault(text_: str) -> tuple[str, str | None]:

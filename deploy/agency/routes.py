@@ -1,36 +1,64 @@
-"""What the stand-in serves where: `routes.yaml` as a model, and the file that answers for a route on a given day."""
+"""What the stand-in serves where: `served/*.yaml` as a model, and the file that answers for a route on a given day."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from assets.yaml_document import read, validate
+from deploy.agency.engine import Engine, engines
 from quality.contract import Strict
 
 FEEDS = Path(__file__).resolve().parents[2] / "assets" / "feeds"
-ROUTES_FILE = Path(__file__).with_name("routes.yaml")
+SERVED = Path(__file__).with_name("served")
+ENGINES = engines()
 
 _EDITION = re.compile(r"(?:^|\.)(\d{4}-\d{2}-\d{2})\.[a-z]+$")
 
 
 class Route(Strict):
-    """One address of one agency. `id` is the feed's, and the name by which faults are switched."""
+    """One address of one agency. `id` is the feed's, and the name by which faults are switched; `kind`: the engine's name.
+
+    `path`: the address, or what all its addresses begin with, by the engine. `real`: name of the file that --data serves in
+    place of the sample; `editions`: name of a folder of dated files below --data; `sample`: a feed whose sample serves here too.
+    """
 
     id: str
-    kind: Literal["file", "usgs", "data_go_kr"]
+    kind: str
     host: str
     path: str
     real: str | None = None
     editions: str | None = None
-    items: Literal["item", "list"] = "item"
-    required: tuple[str, ...] = ()
-    filter: str | None = None
-    all_word: str = ""
-    per_day: int = 1000
+    sample: str | None = None
+    per_day: int = Field(1000, gt=0, description="Calls a day, until midnight in Seoul.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The engine's own.")
+
+    @model_validator(mode="after")
+    def _known_engine(self) -> Route:
+        if self.kind not in ENGINES:
+            raise ValueError(f"'{self.kind}' is no engine; there are: {', '.join(sorted(ENGINES))}")
+        self.engine.Options.model_validate(self.options)
+        return self
+
+    @property
+    def engine(self) -> Engine:
+        return ENGINES[self.kind]
+
+    @cached_property
+    def settings(self) -> Strict:
+        """`options`, as the engine's model."""
+        return self.engine.Options.model_validate(self.options)
+
+    def serves(self, host: str, path: str) -> bool:
+        if host != self.host:
+            return False
+        return path == self.path or (self.engine.PREFIX and path.startswith(self.path.rstrip("/") + "/"))
 
 
 class Routes(Strict):
@@ -46,9 +74,9 @@ class Source:
     origin: Literal["synthetic", "replay"]
 
 
-def load_routes(path: Path = ROUTES_FILE) -> tuple[Route, ...]:
-    """Raises DeclarationError where the file is no list of routes."""
-    return validate(Routes, read(path)).routes
+def load_routes(folder: Path = SERVED) -> tuple[Route, ...]:
+    """Raises DeclarationError where a file is no list of routes."""
+    return tuple(route for path in sorted(folder.glob("*.yaml")) for route in validate(Routes, read(path)).routes)
 
 
 def source_of(route: Route, today: date, *, data: Path | None = None, feeds: Path = FEEDS) -> Source | None:
@@ -60,7 +88,7 @@ def source_of(route: Route, today: date, *, data: Path | None = None, feeds: Pat
         return _edition(data / route.editions, today, "replay")
     if data is not None and route.real is not None and (data / route.real).is_file():
         return _plain(data / route.real, "replay")
-    folder = feeds / route.id
+    folder = feeds / (route.sample or route.id)
     if route.editions is not None and (found := _editions(folder)):
         return _edition(folder, today, "synthetic") if found else None
     sample = next((p for p in sorted(folder.glob("sample.*")) if not _EDITION.search(p.name)), None)

@@ -16,7 +16,7 @@ from assets.feeds.load import FOLDER
 from deploy.agency import DEMO_KEY, running_agency
 from deploy.agency.routes import load_routes
 
-FILES = [r for r in load_routes() if r.kind != "data_go_kr"]
+FILES = [r for r in load_routes() if r.kind == "file"]
 AIRPORTS = "us.faa.airports"
 WTI = "us.eia.wti_daily"
 AIR = "kr.airkorea.sido_hourly"

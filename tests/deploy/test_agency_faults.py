@@ -30,7 +30,7 @@ from tests.deploy.agency_client import (  # noqa: F401  fixtures
     sample,
 )
 
-FILES = [r for r in load_routes() if r.kind != "data_go_kr"]
+FILES = [r for r in load_routes() if r.kind == "file"]
 AIRPORTS = "us.faa.airports"
 WTI = "us.eia.wti_daily"
 AIR = "kr.airkorea.sido_hourly"

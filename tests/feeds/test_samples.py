@@ -16,7 +16,7 @@ from assets.protocols.kernel import Body
 from assets.tables.expectations import judge_expectations
 from assets.tables.judging import Judgement, judge
 from assets.tables.staging import Staged, stage
-from deploy.agency.gateway import envelope
+from deploy.agency.engines.data_go_kr import envelope
 from deploy.agency.make_samples import REFUSED, samples
 
 SAMPLES = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.glob("*/sample*"))

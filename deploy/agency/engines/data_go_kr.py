@@ -5,17 +5,19 @@ Answers as the gateway does when all goes well and when the client is at fault. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import parse_qsl, unquote, unquote_plus
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import unquote, unquote_plus
 from xml.sax.saxutils import escape
 
-from deploy.agency.replies import Reply, text
-from deploy.agency.routes import Route
+from pydantic import Field
 
-DEMO_KEY = "bWFkYW5n+ZGVtbw/a2V5IG9mIHRoZSBzdGFuZC1pbg=="
-"""The stand-in's only registered key. It is no secret, and has the `+`, `/` and `=` that trip clients up."""
+from deploy.agency.engine import Asked, Engine, Row, json_reply, rows_of
+from deploy.agency.replies import Reply, text
+from quality.contract import Strict
+
+if TYPE_CHECKING:
+    from deploy.agency.routes import Route, Source
 
 MESSAGES = {
     "01": "APPLICATION_ERROR", "02": "DB_ERROR", "03": "NODATA_ERROR", "04": "HTTP_ERROR", "05": "SERVICETIMEOUT_ERROR",
@@ -26,7 +28,14 @@ MESSAGES = {
 FORMAT_PARAMS = ("returnType", "_type", "dataType", "type", "resultType")
 QUOTA = "API token quota exceeded"
 
-Row = dict[str, Any]
+
+class GatewayOptions(Strict):
+    """What is peculiar to one service behind the gateway."""
+
+    items: Literal["item", "list"] = "item"
+    required: tuple[str, ...] = ()
+    filters: dict[str, str] = Field(default_factory=dict, description="Parameter → field of the rows that must equal it.")
+    all_words: dict[str, str] = Field(default_factory=dict, description="Parameter → the value that filters nothing.")
 
 
 def gateway_error(code: str) -> Reply:
@@ -49,25 +58,52 @@ def refuse_key(raw_query: str, key: str) -> Reply | None:
     return None if known else gateway_error("30")
 
 
-def answer(route: Route, raw_query: str, rows: Sequence[Row], *, cap: int | None = None, shape: str | None = None) -> Reply:
-    """One page of `rows`. `cap`: largest page, whatever was asked; `shape`: 'item' or 'list' in place of the route's."""
-    params = dict(parse_qsl(raw_query, keep_blank_values=True))
-    as_json = (
-        next((v for k, v in params.items() if k in ("returnType", "_type", "dataType", "type", "resultType")), "xml").lower()
-        == "json"
-    )
-    if any(not params.get(name) for name in route.required):
-        return _agency_error("11", as_json)
-    try:
-        page, size = int(params.get("pageNo", "1")), int(params.get("numOfRows", "10"))
-    except ValueError:
-        return _agency_error("10", as_json)
-    if page < 1 or size < 1:
-        return _agency_error("10", as_json)
-    size = min(size, cap) if cap is not None else size
-    if route.filter is not None and (word := params.get(route.filter, "")) != route.all_word:
-        rows = [r for r in rows if r.get(route.filter) == word]
-    return envelope(rows[(page - 1) * size : page * size], len(rows), page, size, as_json=as_json, shape=shape or route.items)
+class Gateway(Engine):
+    """Pages of the rows, for those who bring the key."""
+
+    name: ClassVar[str] = "data_go_kr"
+    Options: ClassVar[type[Strict]] = GatewayOptions
+    FAULTS: ClassVar[frozenset[str]] = frozenset({"page_size_capped", "offset_ignored", "duplicate_rows_between_pages"})
+    SECRETS: ClassVar[tuple[str, ...]] = (r"(?i)(servicekey=)([^&]*)",)
+
+    def answer(self, route: Route, source: Source, asked: Asked) -> Reply:
+        if refused := refuse_key(asked.raw_query, asked.key):
+            return refused
+        if not asked.spend():
+            return text(429, QUOTA)
+        options = route.settings
+        assert isinstance(options, GatewayOptions)
+        params = asked.params
+        as_json = wants_json(params)
+        if any(not params.get(name) for name in options.required):
+            return agency_error("11", as_json)
+        try:
+            page, size = int(params.get("pageNo", "1")), int(params.get("numOfRows", "10"))
+        except ValueError:
+            return agency_error("10", as_json)
+        if page < 1 or size < 1:
+            return agency_error("10", as_json)
+        rows = filtered(rows_of(source), params, options)
+        if asked.fault("offset_ignored"):
+            page = 1
+        if asked.fault("duplicate_rows_between_pages"):
+            rows = [rows[i - 1] if i and i % size == 0 else row for i, row in enumerate(rows)]
+        if capped := asked.fault("page_size_capped"):
+            size = min(size, capped.number(10))
+        return envelope(rows[(page - 1) * size : page * size], len(rows), page, size, as_json=as_json, shape=options.items)
+
+
+def wants_json(params: dict[str, str]) -> bool:
+    """Whether one of the parameters that choose a format chooses JSON."""
+    return next((v for k, v in params.items() if k in FORMAT_PARAMS), "xml").lower() == "json"
+
+
+def filtered(rows: Sequence[Row], params: dict[str, str], options: GatewayOptions) -> Sequence[Row]:
+    """The rows that the query asks for, by the options' filters."""
+    for param, name in options.filters.items():
+        if (word := params.get(param, "")) != options.all_words.get(param, ""):
+            rows = [r for r in rows if str(r.get(name)) == word]
+    return rows
 
 
 def envelope(rows: Sequence[Row], total: int, page: int, size: int, *, as_json: bool, shape: str) -> Reply:
@@ -78,7 +114,7 @@ def envelope(rows: Sequence[Row], total: int, page: int, size: int, *, as_json: 
             items = {"item": items[0] if len(items) == 1 else items} if items else ""
         body = {"items": items, "numOfRows": size, "pageNo": page, "totalCount": total}
         whole = {"response": {"body": body, "header": {"resultMsg": "NORMAL_CODE", "resultCode": "00"}}}
-        return Reply(200, {"content-type": "application/json;charset=UTF-8"}, json.dumps(whole, ensure_ascii=False).encode())
+        return json_reply(whole)
     inner = "".join(f"<item>{''.join(f'<{k}>{escape(str(v))}</{k}>' for k, v in r.items() if v is not None)}</item>" for r in rows)
     xml = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<response><header><resultCode>00</resultCode><resultMsg>NORMAL_CODE</resultMsg>'
@@ -88,10 +124,13 @@ def envelope(rows: Sequence[Row], total: int, page: int, size: int, *, as_json: 
     return Reply(200, {"content-type": "application/xml;charset=UTF-8"}, xml.encode())
 
 
-def _agency_error(code: str, as_json: bool) -> Reply:
+def agency_error(code: str, as_json: bool) -> Reply:
     """Form B: the agency's own header with a code other than zero and no body."""
     if as_json:
         header = {"response": {"header": {"resultMsg": MESSAGES[code], "resultCode": code}}}
-        return Reply(200, {"content-type": "application/json;charset=UTF-8"}, json.dumps(header).encode())
+        return json_reply(header)
     xml = f"<response><header><resultCode>{code}</resultCode><resultMsg>{MESSAGES[code]}</resultMsg></header></response>"
     return Reply(200, {"content-type": "application/xml;charset=UTF-8"}, xml.encode())
+
+
+ENGINE = Gateway()
