@@ -12,6 +12,7 @@ import pytest
 
 from assets.feeds.load import load_feeds
 from orchestration.assembly import build_definitions, job_name
+from orchestration.freshness import CONFIRMED_ON_TIME
 from orchestration.settings import ROOT, Settings
 from tests.main_job.homes import environment
 
@@ -72,6 +73,24 @@ def test_the_graph_leads_from_the_agencies_to_the_sets(definitions: dg.Definitio
                 todo.append(parent)
     assert dg.AssetKey(["archive", "kr", "seoul", "bike_hourly"]) in upstream
     assert not any(key.path[:2] == ["archive", "us"] for key in upstream)
+
+
+def test_a_feeds_job_is_resolved_among_its_own_definitions(definitions: dg.Definitions) -> None:
+    """Else each job walks over all assets and checks, and a thousand feeds take minutes."""
+    graph = definitions.resolve_asset_graph()
+    for feed in load_feeds().feeds.values():
+        keys = {dg.AssetKey([stage, *feed.segments]) for stage in ("archive", "table")}
+        checks = {check for key in keys for check in graph.get(key).check_keys}
+        own = {check for check in checks if check.name != CONFIRMED_ON_TIME}
+        job = definitions.resolve_job_def(job_name(feed))
+        assert job.asset_layer.asset_graph.source_asset_graph.get_all_asset_keys() == keys
+        assert job.asset_layer.selected_asset_keys == keys
+        assert set(job.asset_layer.asset_graph.asset_check_keys) == own and len(checks) == len(own) + 1
+        assert job.tags["madang/feed"] == feed.id
+        # A part of it, as a person selects it in the UI.
+        table = dg.AssetKey(["table", *feed.segments])
+        part = job.get_subset(asset_selection={table}, asset_check_selection=graph.get(table).check_keys)
+        assert part.asset_layer.selected_asset_keys == {table}
 
 
 def test_a_broken_feed_is_left_out_and_the_others_load(tmp_path: Path, definitions: dg.Definitions) -> None:
