@@ -60,14 +60,21 @@ class TableResult:
 
     def raise_if_blocked(self) -> None:
         """Raise Blocked, for the caller to do after it has reported the checks."""
-        if self.blocked:
-            names = tuple(check.name for check in self.blocked)
-            raise Blocked(
-                f"the table keeps its last good version: {', '.join(names)} failed",
-                checks=names,
-                where=self.feed,
-                mend="read the quarantine and the checks of this run; then mend the feed's contract, or ask the agency",
-            )
+        if refused := refusal(self.feed, self.checks):
+            raise refused
+
+
+def refusal(feed: str, checks: tuple[CheckResult, ...]) -> Blocked | None:
+    """The error with which failed gates leave a table as it is; None where none of the checks forbids the change."""
+    names = tuple(check.name for check in checks if check.blocking and not check.passed)
+    if not names:
+        return None
+    return Blocked(
+        f"the table keeps its last good version: {', '.join(names)} failed",
+        checks=names,
+        where=feed,
+        mend="read the quarantine and the checks of this run; then mend the feed's contract, or ask the agency",
+    )
 
 
 def preview(feed: Feed, accepted: Path) -> tuple[dict[str, Any], ...]:

@@ -13,12 +13,14 @@ import typer
 
 from assets.errors import MadangError
 from orchestration.cli import agency, demo, doctor, feed, sets, up
-from orchestration.cli.output import is_json, print_json, say
+from orchestration.cli.output import example, is_json, print_json, say
 
 app = typer.Typer(
     name="madang",
     help="Public-agency data into training sets that people can trust.\n\n"
-    "Start with `madang demo`, then `madang up` and open http://127.0.0.1:3000.",
+    "Start with `madang demo`, then `madang up` and open http://127.0.0.1:3000.\n\n"
+    "An agency that has data to give works with `madang feed`, an ML team that trains on it with `madang set`.",
+    epilog=example("madang demo", "madang feed check --help"),
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -27,9 +29,9 @@ app = typer.Typer(
 app.add_typer(feed.app, name="feed")
 app.add_typer(sets.app, name="set")
 app.add_typer(agency.app, name="agency")
-app.command("demo")(demo.demo)
-app.command("up")(up.up)
-app.command("doctor")(doctor.doctor)
+app.command("demo", epilog=example("madang demo", "madang demo --home /tmp/tour"))(demo.demo)
+app.command("up", epilog=example("madang up", "madang up --port 4000"))(up.up)
+app.command("doctor", epilog=example("madang doctor", "madang doctor --reindex"))(doctor.doctor)
 
 
 def main() -> None:

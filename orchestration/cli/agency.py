@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The stand-in agency: serves feeds' sample rows under the agencies' own paths.", no_args_is_help=True)
+from orchestration.cli.output import example
+
+app = typer.Typer(
+    help="The stand-in agency: answers on this machine in place of the agencies, for demos and tests.", no_args_is_help=True
+)
 
 
 @app.callback()
@@ -15,14 +19,23 @@ def _agency() -> None:
     """Keeps `serve` a subcommand while it is the only one."""
 
 
-@app.command()
+@app.command(epilog=example("madang agency serve", "madang agency serve --port 8056 --fault us.faa.airports=shrinks_90pct"))
 def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8055,
     data: Annotated[Path | None, typer.Option(help="Serve these real files in place of the bundled rows of the same name.")] = None,
-    fault: Annotated[list[str] | None, typer.Option(help="ROUTE=FAULT, switched on from the start; may be given again.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ROUTE=FAULT, as in us.faa.airports=html_200; more may be given. Of a wrong one it says which there are."
+        ),
+    ] = None,
     today: Annotated[str | None, typer.Option(help="The agency's date, YYYY-MM-DD: editions and quotas follow it.")] = None,
 ) -> None:
-    """Serve until Ctrl-C. Point Madang at it with MADANG_CONNECT_TO=http://127.0.0.1:PORT."""
+    """Serve the shipped feeds' rows under the agencies' own addresses until Ctrl-C.
+
+    It prints the variables that lead Madang to it; type them in another terminal. A home that `madang demo` filled needs none of
+    this: commands start a stand-in there by themselves.
+    """
     from deploy.agency.__main__ import main
 
     arguments = ["--port", str(port)]

@@ -6,8 +6,6 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ import typer
 
 from assets.errors import MadangError
 from orchestration.cli.output import Json, out, print_json, print_table, progress, say
+from orchestration.cli.standin import MARK, agency, environment
 from orchestration.settings import ROOT, Settings
 
 REAL_HOME = ROOT / ".madang-data"
@@ -26,17 +25,20 @@ def demo(
     home: Annotated[
         Path | None, typer.Option(help="Folder of the demo's state; default: MADANG_HOME, or .madang (with --data: .madang-data).")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The stand-in serves these real files in place of the bundled rows.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The agencies' real files, which the stand-in serves in place of the bundled rows of the same name."),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Pull every shipped feed from the stand-in agency through Dagster, build the dbt models, release the training sets.
+    """Pull every shipped feed from a stand-in agency, build the models, release the training sets. Asks no real agency.
 
-    Run it twice: the second run finds every feed unchanged and releases nothing.
+    It takes some minutes. Run it twice: the second run finds every feed unchanged and releases nothing.
     """
     started = time.monotonic()
     settings = demo_settings(home, data)
-    with agency(data) as environment, _environment(environment):
-        settings = replace(settings, connect_to=environment["MADANG_CONNECT_TO"])
+    with agency(data) as variables, environment(variables):
+        settings = replace(settings, connect_to=variables["MADANG_CONNECT_TO"])
         feeds, sets = run_demo(settings)
     report = {"feeds": feeds, "sets": sets, "seconds": round(time.monotonic() - started, 1)}
     if json_:
@@ -53,7 +55,7 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
         home = REAL_HOME
     env = dict(os.environ) if home is None else {**os.environ, "MADANG_HOME": str(home)}
     settings = Settings.from_environment(env)
-    mark = settings.home / "demo.json"
+    mark = settings.home / MARK
     if not mark.exists():
         if (settings.home / "ledger.sqlite").exists():
             raise MadangError(
@@ -70,24 +72,6 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
     mark.write_text(json.dumps({"data": str(data.absolute()) if data else None}) + "\n", encoding="utf-8")
     os.environ["MADANG_HOME"] = str(settings.home)
     return settings
-
-
-@contextmanager
-def agency(data: Path | None) -> Iterator[dict[str, str]]:
-    """The stand-in agency, served while the context lasts; yields the environment that leads to it."""
-    from deploy.agency import DEMO_KEY, AgencyConfig, running_agency
-
-    with running_agency(AgencyConfig(data=data)) as url:
-        yield {"MADANG_CONNECT_TO": url, "DATA_GO_KR_KEY": os.environ.get("DATA_GO_KR_KEY") or DEMO_KEY}
-
-
-def agency_of(settings: Settings) -> AbstractContextManager[dict[str, str]] | None:
-    """The stand-in for a home that the demo filled, with the same data; None for any other home."""
-    mark = settings.home / "demo.json"
-    if not mark.exists():
-        return None
-    data = json.loads(mark.read_text(encoding="utf-8"))["data"]
-    return agency(Path(data) if data else None)
 
 
 def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -123,21 +107,6 @@ def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, A
             build_sets(settings, stale, definitions)
         bar.advance(task)
     return lines, [latest_release(store, name) for name in sets]
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the runs inside, and put the old ones back."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _print(report: dict[str, Any], settings: Settings) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from assets.errors import MadangError
 from orchestration.cli.output import Json, out, print_json, print_table
+from orchestration.cli.standin import IN_PLACE, MARK
 from orchestration.settings import Settings
 
 
@@ -28,11 +29,15 @@ class Finding:
 
 def doctor(
     reindex: Annotated[
-        bool, typer.Option("--reindex", help="First put every archived fetch that the ledger lacks back into it.")
+        bool,
+        typer.Option("--reindex", help="First put every archived fetch that the ledger (the list of fetches) lacks into it."),
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Print the settings in force (secrets masked) and check what a run needs. Exit code 1 when something is missing."""
+    """Print the settings in force (secrets masked) and check what a run needs. Exit code 1 when something is missing.
+
+    Type it first when something does not work: each ✗ comes with its mend. No agency is asked.
+    """
     settings = Settings.from_environment()
     findings = [*([_reindexed(settings)] if reindex else []), *examine(settings)]
     if json_:
@@ -46,7 +51,8 @@ def doctor(
 
 def examine(settings: Settings) -> list[Finding]:
     """Every check; none writes anything but a probe file below the home."""
-    findings = [Finding("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version.split()[0], "use Python 3.11 to 3.13")]
+    known = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    findings = [Finding("Python", known, sys.version.split()[0], "" if known else "use Python 3.11 to 3.13")]
     platform = importlib.util.find_spec("dagster") is not None
     findings.append(
         Finding("platform packages", platform, "installed" if platform else "missing", "" if platform else "make setup")
@@ -58,6 +64,7 @@ def examine(settings: Settings) -> list[Finding]:
     if platform:
         findings.append(_ledger(settings))
         findings.extend(_feeds(settings))
+        findings.extend(_agencies(settings))
     return findings
 
 
@@ -103,10 +110,21 @@ def _feeds(settings: Settings) -> list[Finding]:
     from assets.feeds.load import load_feeds
 
     feeds, problems = load_feeds(settings.feed_folders)
-    findings = [
+    return [
         Finding("feeds", not problems, f"{len(feeds)} declared, {len(problems)} problems", "madang feed check" if problems else "")
     ]
-    missing = sorted({f.source.auth.secret for f in feeds.values() if f.enabled and f.source.auth.secret} - set(os.environ))
+
+
+def _agencies(settings: Settings) -> list[Finding]:
+    """Who answers a run that is started here, and the keys that it lacks."""
+    from assets.feeds.load import load_feeds
+
+    if settings.connect_to is None and (settings.home / MARK).exists():
+        return [Finding("agencies", True, IN_PLACE)]
+    answers = "the real agencies are asked" if settings.connect_to is None else f"{settings.connect_to} answers for every agency"
+    findings = [Finding("agencies", True, answers)]
+    feeds = load_feeds(settings.feed_folders).feeds.values()
+    missing = sorted({feed.source.auth.secret for feed in feeds if feed.enabled and feed.source.auth.secret} - set(os.environ))
     if missing:
         findings.append(
             Finding("keys", False, f"{', '.join(missing)} not set", "set them in the environment, or disable their feeds")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,18 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assets.errors import MadangError
-from orchestration.cli.output import Json, out, print_json, print_table, progress, say
+from orchestration.cli.output import Json, example, out, print_json, print_table, progress, say
+from orchestration.cli.preview import preview
+from orchestration.cli.standin import answering
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
     from assets.yaml_document import Problem
 
-app = typer.Typer(help="Feeds: the sources that agencies declare in feed.yaml.", no_args_is_help=True)
+app = typer.Typer(help="Feeds: sources of rows, each declared by its agency in one feed.yaml.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A feed's id, like kr.seoul.bike_hourly")]
 
 
-@app.command("list")
+@app.command("list", epilog=example("madang feed list"))
 def list_(json_: Json = False) -> None:
     """Every declared feed: agency, protocol, whether it is enabled, schedule and licence."""
     from assets.feeds.load import load_feeds, rows
@@ -44,12 +44,15 @@ def _leave_out(problems: Sequence[Problem]) -> None:
     raise typer.Exit(1 if problems else 0)
 
 
-@app.command()
+@app.command(epilog=example("madang feed check", "madang feed check feeds/kr.hanbit.library_loans"))
 def check(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]…", help="feed.yaml files or folders; default: all.")] = None,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH", help="feed.yaml, its folder, or a folder of feeds; default: every feed."),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Check declarations: unknown keys, types, expectations, schedules. Each problem names file, line, field and mend."""
+    """Check declarations without asking an agency. Each problem names file, line, field and mend; a sound feed, its next runs."""
     from assets.feeds import load
 
     for path in paths or []:
@@ -74,57 +77,16 @@ def check(
     raise typer.Exit(1 if found.problems else 0)
 
 
-@app.command()
-def preview(id_: Id, rows: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show.")] = 10, json_: Json = False) -> None:
-    """Fetch once and show rows, outcome and what would be quarantined. Nothing is kept."""
-    from assets.archive.assets import fetch_feed
-    from assets.feeds.load import load_feeds
-    from assets.store import Store
-    from assets.tables.preview import judge_only
-    from orchestration.opening import open_platform
-    from orchestration.running import find_feed
-
-    settings = Settings.from_environment()
-    with tempfile.TemporaryDirectory(prefix="madang-preview-") as folder:
-        kept = replace(
-            settings, home=Path(folder), store_url=f"file://{folder}/store", ledger_url=f"sqlite:///{folder}/ledger.sqlite"
-        )
-        platform = open_platform(kept, sets={}, make=False)
-        feed = find_feed(platform.feeds, id_, load_feeds(settings.feed_folders).problems)
-        with progress() as bar:
-            bar.add_task(f"Fetching {feed.id}", total=None)
-            record = fetch_feed(platform, feed)
-            seen = judge_only(feed, record, store=Store(kept.store_url), ledger=platform.ledger, workdir=Path(folder), rows=rows)
-        platform.ledger.close()
-    report = {
-        "feed": feed.id,
-        "outcome": record.outcome,
-        "origin": record.origin,
-        "read": seen.rows_read,
-        "accepted": seen.rows_accepted,
-        "quarantined": seen.rows_quarantined,
-        "by_rule": seen.by_rule,
-        "rows": list(seen.accepted),
-        "quarantine": list(seen.quarantine),
-    }
-    if json_:
-        print_json(report)
-        return
-    _print_rows(f"{feed.id}: {record.outcome}, {seen.rows_read:,} rows read, {seen.rows_accepted:,} accepted", report["rows"])
-    if seen.quarantine:
-        out.print()
-        _print_rows(f"{seen.rows_quarantined:,} would be quarantined", report["quarantine"])
+app.command(epilog=example("madang feed preview kr.seoul.bike_hourly --rows 3"))(preview)
 
 
-def _print_rows(title: str, rows: Any) -> None:
-    out.print(f"[bold]{title}[/]", highlight=False)
-    if rows:
-        print_table(list(rows[0]), (["" if v is None else str(v)[:40] for v in row.values()] for row in rows))
-
-
-@app.command()
+@app.command(epilog=example("madang feed run kr.seoul.bike_hourly"))
 def run(id_: Id, json_: Json = False) -> None:
-    """Run the feed's job in Dagster now: fetch, archive, judge, swap the table. `madang up` shows the run."""
+    """Run the feed now, whatever its schedule: fetch, archive, judge the rows, bring the table up to date.
+
+    Exit code 1 where the fetch failed, or where the rows were refused and the table stays as it was; one sentence says why.
+    The run is one of Dagster's, and `madang up` shows it. In a home filled by `madang demo` the stand-in agency answers.
+    """
     from assets.feeds.load import load_feeds
     from orchestration.assembly import build_definitions, job_name
     from orchestration.running import find_feed, instance, run_job
@@ -132,9 +94,9 @@ def run(id_: Id, json_: Json = False) -> None:
     settings = Settings.from_environment()
     declared, problems = load_feeds(settings.feed_folders)
     feed = find_feed(declared, id_, problems)
-    with progress() as bar, instance(settings) as opened:
+    with answering(settings) as asking, progress() as bar, instance(settings) as opened:
         bar.add_task(f"Running {feed.id}", total=None)
-        result = run_job(build_definitions(settings), job_name(feed), opened)
+        result = run_job(build_definitions(asking), job_name(feed), opened)
     if not result.success:
         raise MadangError(result.error)
     report = feed_report(settings, feed, result.metadata)
@@ -168,9 +130,12 @@ def counts_of(settings: Settings, feed_id: str) -> dict[str, int]:
     return {name: rows[name] for name in counts}
 
 
-@app.command()
+@app.command(epilog=example("madang feed status"))
 def status(json_: Json = False) -> None:
-    """Every feed as the ledger and the tables know it: last outcome, last confirmed check, rows, quarantine."""
+    """How every feed stands: what came of the last fetch, when the agency last confirmed the rows, how many were refused.
+
+    Times are in UTC. No agency is asked.
+    """
     from assets.feeds.load import load_feeds
     from assets.tables.index import read_index
     from orchestration.opening import open_platform

@@ -31,9 +31,12 @@ def up(
         int, typer.Option(help="Port of the Dagster UI; reports and sets are on the next one.", min=1, max=65534)
     ] = 3000,
 ) -> None:
-    """Serve the Dagster UI until Ctrl-C. In a home filled by `madang demo` the stand-in agency is served too."""
+    """Run the feeds on their schedules and serve the Dagster UI, until Ctrl-C. On this machine only; nobody is asked to log in.
+
+    In a home filled by `madang demo` the stand-in agency answers. Anywhere else the real agencies are asked.
+    """
     from assets.store import bootstrap
-    from orchestration.cli.demo import agency_of
+    from orchestration.cli.standin import IN_PLACE, agency_of
     from orchestration.running import dagster_home
 
     settings = Settings.from_environment()
@@ -50,10 +53,10 @@ def up(
             # Dagster warns of its own command's successor at every start, in every process.
             "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS") or "ignore::FutureWarning",
         }
-        served = agency_of(settings)
-        if served is not None and settings.connect_to is None:
+        served = agency_of(settings) if settings.connect_to is None else None
+        if served is not None:
             env.update(stack.enter_context(served))
-            _say("This home holds demo rows: the stand-in agency answers for every agency.")
+            _say(IN_PLACE)
         elif settings.connect_to is not None:
             _say(f"{settings.connect_to} answers for every agency.")
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import typer.main
 
@@ -152,6 +155,52 @@ def test_set_list_and_show(in_demo: MadangHome, capsys: Capture) -> None:
     assert done.code == 1 and "has no version 9.9.9" in done.err and "1.0.0" in done.err
 
 
+def test_set_check_takes_a_file_its_folder_or_a_folder_of_sets(capsys: Capture, tmp_path: Path) -> None:
+    own = ROOT / "assets" / "training_sets"
+    names = sorted(path.parent.name for path in own.glob("*/set.yaml"))
+    for paths, count in (((), len(names)), ((own,), len(names)), ((own / SET,), 1), ((own / SET / "set.yaml", own / SET), 1)):
+        done = call("set", "check", *map(str, paths), "--json", capsys=capsys)
+        assert done.code == 0 and json.loads(done.out) == {"checked": count, "problems": []}
+    for name in names[:2]:
+        text = (own / name / "set.yaml").read_text(encoding="utf-8")
+        (tmp_path / "sets" / name).mkdir(parents=True)
+        (tmp_path / "sets" / name / "set.yaml").write_text(text.replace("task: ", "tusk: "), encoding="utf-8")
+    done = call("set", "check", str(tmp_path / "sets"), capsys=capsys)
+    assert done.code == 1 and all(f"{name}/set.yaml:" in done.err for name in names[:2])
+    for wrong in (tmp_path, tmp_path / "nowhere"):
+        done = call("set", "check", str(wrong), capsys=capsys)
+        assert done.code == 1 and str(wrong) in done.err and "Traceback" not in done.err
+
+
+def test_set_check_finds_two_sets_of_one_name(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / SET).mkdir()
+    text = (ROOT / "assets" / "training_sets" / SET / "set.yaml").read_text(encoding="utf-8")
+    (tmp_path / SET / "set.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("MADANG_SETS", str(tmp_path))
+    done = call("set", "check", "--json", capsys=capsys)
+    (problem,) = json.loads(done.out)["problems"]
+    assert done.code == 1 and problem["file"] == str(tmp_path / SET / "set.yaml") and problem["field"] == "name"
+
+
+def test_set_trace_in_words_and_for_machines(in_demo: MadangHome, capsys: Capture) -> None:
+    root = in_demo.store.root
+    assert root is not None
+    shard = next((root / "sets" / SET / "v1.0.0" / "data" / "default" / "train").glob("*.parquet"))
+    with duckdb.connect() as connection:
+        query = "SELECT _record_id, _source_id, _source_row FROM read_parquet(?) LIMIT 1"
+        ((record, fetch, row),) = connection.execute(query, [str(shard)]).fetchall()
+    traced = json.loads(call("set", "trace", SET, record, "--json", capsys=capsys).out)
+    assert traced["record"]["_source_id"] == fetch and traced["fetch"]["source_id"] == fetch
+    done = call("set", "trace", SET, record, capsys=capsys)
+    assert done.code == 0 and "{" not in done.out and "datetime" not in done.out
+    said = dict(re.findall(r"^  (\S.*?)  +(\S.*)$", done.out, re.M))
+    assert (said["split"], said["row in it"], said["fetch"]) == ("train", str(row), fetch)
+    assert (said["origin"], said["archive file"]) == ("synthetic", traced["fetch"]["warc_key"])
+    assert (root / said["archive file"]).is_file()
+    done = call("set", "trace", SET, "no-such-record", capsys=capsys)
+    assert done.code == 1 and "has no such record" in done.err
+
+
 def test_pull_then_verify_then_one_byte_too_many(in_demo: MadangHome, capsys: Capture, tmp_path: Path) -> None:
     done = call("set", "pull", SET, str(tmp_path / "pulled"), "--json", capsys=capsys)
     assert done.code == 0
@@ -240,6 +289,18 @@ def test_every_command_explains_itself(path: tuple[str, ...], capsys: Capture) -
     assert first and first.split(":")[0][:40] in " ".join(done.out.split())
     if not hasattr(EVERY[path], "commands") and path not in (("up",), ("agency", "serve")):
         assert "--json" in done.out
+
+
+@pytest.mark.parametrize("path", [path for path, command in EVERY.items() if not hasattr(command, "commands")], ids=" ".join)
+def test_every_command_has_an_example_that_can_be_typed(path: tuple[str, ...]) -> None:
+    examples = re.findall(r"Example: `(madang .+?)`", EVERY[path].epilog or "")
+    assert examples
+    for example in examples:
+        words = shlex.split(example)[1:]
+        assert tuple(words[: len(path)]) == path
+        # Parsed, not run.
+        with EVERY[path].make_context(example, words[len(path) :]):
+            pass
 
 
 def test_json_is_json_alone(in_demo: MadangHome, capsys: Capture) -> None:

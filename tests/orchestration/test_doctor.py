@@ -12,10 +12,31 @@ from typer.testing import CliRunner
 from assets.archive.ledger import Ledger
 from assets.store import Store
 from orchestration.cli import app
+from orchestration.cli.standin import IN_PLACE
 from tests.tables.making import Home, make_feed
 
 FEED = make_feed([{"name": "id"}])
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def findings(home: Path, monkeypatch: pytest.MonkeyPatch, **more: str) -> dict[str, dict[str, object]]:
+    for name in ("MADANG_STORE", "MADANG_LEDGER", "MADANG_FEEDS", "MADANG_CONNECT_TO", "DATA_GO_KR_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"MADANG_HOME": str(home), **more}.items():
+        monkeypatch.setenv(name, value)
+    return {f["name"]: f for f in json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["findings"]}
+
+
+def test_it_says_who_answers_and_which_keys_that_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = findings(tmp_path, monkeypatch)
+    assert found["agencies"]["found"] == "the real agencies are asked"
+    assert found["keys"]["found"] == "DATA_GO_KR_KEY not set" and not found["keys"]["ok"]
+    assert "keys" not in findings(tmp_path, monkeypatch, DATA_GO_KR_KEY="present")
+    (tmp_path / "demo.json").write_text('{"data": null}')
+    found = findings(tmp_path, monkeypatch)
+    assert found["agencies"]["found"] == IN_PLACE and "keys" not in found
+    found = findings(tmp_path, monkeypatch, MADANG_CONNECT_TO="http://127.0.0.1:9")
+    assert found["agencies"]["found"] == "http://127.0.0.1:9 answers for every agency" and not found["keys"]["ok"]
 
 
 def test_a_lost_ledger_comes_back_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
