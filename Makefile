@@ -32,5 +32,5 @@ bench: setup     ## The benchmarks, side by side with what they are compared to.
 lint: setup      ## ruff, mypy --strict and the import contract.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-clean:           ## Remove the environment and the demo's state.
-	rm -rf .venv .madang dbt_project/target
+clean:           ## Remove the environment and the state of both demos.
+	rm -rf .venv .madang .madang-data dbt_project/target

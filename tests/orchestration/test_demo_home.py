@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from assets.errors import MadangError
 from orchestration.cli import demo
 from orchestration.cli.demo import demo_settings
+from orchestration.settings import ROOT, Settings
+
+REAL_HOME = demo.REAL_HOME
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +42,9 @@ def test_a_home_of_somebodys_work_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").touch()
     with pytest.raises(MadangError, match="not made by the demo"):
         demo_settings(tmp_path, None)
+
+
+def test_make_clean_removes_the_state_of_both_demos() -> None:
+    done = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True)
+    homes = {Settings.from_environment({}).home, REAL_HOME}
+    assert {str(home.relative_to(ROOT)) for home in homes} <= set(done.stdout.split())
