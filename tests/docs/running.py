@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,16 +31,18 @@ def is_run(block: Block) -> bool:
 def type_page(blocks: tuple[Block, ...], folder: Path, env: Mapping[str, str], without: frozenset[str]) -> dict[int, str]:
     """Run the blocks in `folder` and return what each printed, by its line. `without`: keys whose blocks are left out.
 
+    A page names the ports that it serves on; here each is a free one, in the blocks, and in what they print the page's own.
     Raises Stopped at the first block that ends otherwise than the page says.
     """
+    ports = {block.argument: str(free_port()) for block in blocks if block.directive == "serves"}
     scripts = folder / ".blocks"
     scripts.mkdir()
     script = ["exec 2>&1"]
     typed = [b for b in blocks if is_run(b) and not (b.directive == "needs" and b.argument in without)]
     for block in typed:
         path = scripts / f"{block.line}.{block.language or 'txt'}"
-        path.write_text(block.text, encoding="utf-8")
-        script += [f"printf '\\n@@ begin {block.line}\\n'", *_typed(block, path), f"printf '\\n@@ end {block.line}\\n'"]
+        path.write_text(_exchanged(block.text, ports), encoding="utf-8")
+        script += [f"printf '\\n@@ begin {block.line}\\n'", *_typed(block, path, ports), f"printf '\\n@@ end {block.line}\\n'"]
     # Into a file: a pipe would stay open as long as what a page serves.
     log = scripts / "printed"
     with log.open("w") as out:
@@ -56,7 +59,7 @@ def type_page(blocks: tuple[Block, ...], folder: Path, env: Mapping[str, str], w
         finally:
             with suppress(ProcessLookupError):  # nothing served, so nothing is left
                 os.killpg(process.pid, signal.SIGKILL)
-    printed = log.read_text(encoding="utf-8")
+    printed = _exchanged(log.read_text(encoding="utf-8"), {free: own for own, free in ports.items()})
     outputs = {int(line): text for line, text in re.findall(r"^@@ begin (\d+)\n(.*?)\n@@ end \1$", printed, re.M | re.S)}
     for block in typed:
         if block.line not in outputs:
@@ -64,14 +67,27 @@ def type_page(blocks: tuple[Block, ...], folder: Path, env: Mapping[str, str], w
     return outputs
 
 
-def _typed(block: Block, path: Path) -> list[str]:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def _exchanged(text: str, ports: Mapping[str, str]) -> str:
+    for port, other in ports.items():
+        text = re.sub(rf"(?<![\d.]){port}(?![\d.])", other, text)
+    return text
+
+
+def _typed(block: Block, path: Path, ports: Mapping[str, str]) -> list[str]:
     """The lines of the shell for one block. A block that serves leaves its output, or the shell would wait for it."""
     quoted = shlex.quote(str(path))
     if block.directive == "file":
         target = shlex.quote(block.argument)
         return [f"mkdir -p $(dirname {target}) && cp {quoted} {target} || exit 1"]
     if block.directive == "serves":
-        return [f". {quoted} > {quoted}.log 2>&1 &", WAIT_FOR_PORT.format(port=int(block.argument))]
+        return [f". {quoted} > {quoted}.log 2>&1 &", WAIT_FOR_PORT.format(port=ports[block.argument])]
     if block.directive == "exits":
         return [f". {quoted}", f'[ "$?" -eq {int(block.argument)} ] || exit 1']
     if block.language == "python":

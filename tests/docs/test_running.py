@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import Block, blocks
-from tests.docs.running import Stopped, differs, type_page
+from tests.docs.running import Stopped, differs, free_port, type_page
 
 PAGE = """\
 Make it.
@@ -57,17 +58,21 @@ def typed(folder: Path, text: str) -> list[str]:
     return list(type_page(page(folder, text), folder / "reader", dict(os.environ), frozenset()).values())
 
 
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
-
-
 def test_blocks_run_in_order_in_one_shell(tmp_path: Path) -> None:
     printed = typed(tmp_path, PAGE.format(port=free_port()))
     assert [text.strip() for text in printed] == ["", "words", "", "kept", "from Python"]
+
+
+def test_a_page_is_typed_while_somebody_else_has_its_port(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        text = f"<!-- serves: {port} -->\n```sh\npython3 -m http.server --bind 127.0.0.1 {port}\n```\n"
+        answered = "import urllib.request as r\n"
+        answered += f"print('{port}', r.urlopen('http://127.0.0.1:{port}/').status)\n"
+        printed = typed(tmp_path, f"{text}\n```python\n{answered}```\n")
+    assert printed[1].split() == [str(port), "200"]
 
 
 @pytest.mark.parametrize(
