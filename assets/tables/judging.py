@@ -79,7 +79,8 @@ def judge(
             _refuse_by_expectations(connection, first)
         if feed.contract.key:
             _refuse_duplicates(connection, feed)
-        rows_accepted = _write(connection, _accepted_query(feed, source_id, fetched_at), accepted)
+        any_refused = connection.execute("SELECT count(*) > 0 FROM refused").fetchone() == (True,)
+        rows_accepted = _write(connection, _accepted_query(feed, source_id, fetched_at, any_refused), accepted)
         rows_quarantined = _write(connection, _quarantine_query(feed, source_id, fetched_at), quarantine)
         rules = connection.execute(
             f"SELECT _rule, count(*) FROM {sql.parquet(quarantine)} GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -198,12 +199,12 @@ def _stamp(source_id: str, fetched_at: datetime) -> tuple[str, str]:
     return literal(source_id), f"TIMESTAMP '{moment}'"
 
 
-def _accepted_query(feed: Feed, source_id: str, fetched_at: datetime) -> str:
+def _accepted_query(feed: Feed, source_id: str, fetched_at: datetime, any_refused: bool) -> str:
     source, moment = _stamp(source_id, fetched_at)
     columns = listed([ident(name) for name in sql.data_columns(feed)])
     return (
         f"SELECT {columns}, {source} AS _source_id, {ROW}, {moment} AS _fetched_at, {sql.row_hash(feed)} AS _row_hash "
-        f"FROM staged ANTI JOIN refused ON {ROW} = refused.row WHERE len(_failures) = 0"
+        f"FROM staged {f'ANTI JOIN refused ON {ROW} = refused.row' if any_refused else ''} WHERE len(_failures) = 0"
     )
 
 

@@ -88,7 +88,7 @@ def merge(
         if not counts.any and not first:
             return Merged(None, None, counts, before, before, guard)
         table, changes = workdir / "table.parquet", workdir / "changes.parquet"
-        written = _write(connection, feed, table, changes)
+        written = (_write if live else _write_first)(connection, feed, table, changes)
         if written != after:
             raise IntegrityError(f"{after} records follow from the changes, {written} were written", where=feed.id)
         return Merged(table, changes, counts, before, after, guard)
@@ -167,9 +167,21 @@ def _decide_aliases(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bo
     )
 
 
+def _write_first(connection: duckdb.DuckDBPyConnection, feed: Feed, table: Path, changes: Path) -> int:
+    """Both files where nothing is live: every fresh record is one change. One sort of the whole, where two would be costly."""
+    columns = listed([ident(name) for name in sql.table_columns(feed)])
+    copied = connection.execute(sql.copy(f"SELECT {columns} FROM fresh ORDER BY {_order(feed)}", table)).fetchone()
+    connection.execute(sql.copy(f"SELECT 'added' AS _change, {columns} FROM {sql.parquet(table)}", changes))
+    return int(copied[0]) if copied else 0
+
+
+def _order(feed: Feed) -> str:
+    return listed([ident(name) for name in feed.contract.key] or ["_fetched_at", "_source_id", ROW])
+
+
 def _write(connection: duckdb.DuckDBPyConnection, feed: Feed, table: Path, changes: Path) -> int:
     columns = listed([ident(name) for name in sql.table_columns(feed)])
-    order = listed([ident(name) for name in feed.contract.key] or ["_fetched_at", "_source_id", ROW])
+    order = _order(feed)
     stays = f"SELECT {columns} FROM live WHERE {LID} IN (SELECT live_id FROM decided WHERE change IN ('unchanged', 'kept'))"
     comes = f"SELECT {columns} FROM fresh WHERE {ROW} IN (SELECT fresh_row FROM decided WHERE change IN ('added', 'revised'))"
     copied = connection.execute(sql.copy(f"SELECT * FROM ({stays} UNION ALL {comes}) ORDER BY {order}", table)).fetchone()

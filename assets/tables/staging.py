@@ -64,8 +64,9 @@ def stage(
     out.parent.mkdir(parents=True, exist_ok=True)
     source = _Batches(stream, feed.decode.trim)
     with sql.connect(out.parent, threads=threads, memory_limit=memory_limit) as connection:
+        # As a bare stream: around a reader DuckDB puts pyarrow's scanner, which reads up to 1 GB ahead of it.
         reader = pa.RecordBatchReader.from_batches(source.schema, source.renamed())
-        connection.register("incoming", reader)
+        connection.register("incoming", reader.__arrow_c_stream__())
         try:
             copied = connection.execute(sql.copy(staging_query(feed, stream.wanted), out)).fetchone()
         except duckdb.Error:
@@ -104,7 +105,7 @@ class _Batches:
         try:
             for batch in self.stream.batches:
                 self.rows += batch.num_rows
-                # Arrow's scanner reads some batches ahead, whatever their size: small ones bound its memory.
+                # DuckDB's threads take a batch each: small ones let them share a short file.
                 for start in range(0, batch.num_rows, _BATCH_ROWS):
                     yield self._renamed(batch.slice(start, _BATCH_ROWS))
         except Exception as error:
