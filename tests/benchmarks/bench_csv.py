@@ -249,12 +249,15 @@ BASE = "polars scan_csv → sink_parquet (UTF-8)"
 def run(quick: bool) -> list[Table]:
     rows: list[tuple[Cell, ...]] = []
     steps: list[tuple[Cell, ...]] = []
-    for megabytes in QUICK_SIZES_MB if quick else SIZES_MB:
+    peaks: dict[str, list[int]] = {}
+    sizes = QUICK_SIZES_MB if quick else SIZES_MB
+    for megabytes in sizes:
         with TemporaryDirectory(prefix="madang-bench-") as folder:
             count, found = _all_routes(folder, megabytes)
         base = found[BASE]
         for title, one in found.items():
             memory = ratio(one.peak_mb, base.peak_mb)
+            peaks.setdefault(title, []).append(one.peak_mb)
             rows.append((megabytes, count, title, one.seconds, ratio(one.seconds, base.seconds), one.peak_mb, memory))
             steps += [(megabytes, title, step, seconds) for step, seconds in one.answer.get("steps", {}).items()]
     return [
@@ -262,6 +265,11 @@ def run(quick: bool) -> list[Table]:
             "CSV in CP949 to accepted Parquet, beside polars' plain read and write of the same rows in UTF-8 (results equal)",
             ("MB", "rows", "route", "seconds", "× polars", "peak MB", "× memory"),
             tuple(rows),
+        ),
+        Table(
+            "Peak memory in MB as the file grows",
+            ("route", *(f"{size:,} MB" for size in sizes), "last / first"),
+            tuple((title, *found, ratio(found[-1], found[0])) for title, found in peaks.items()),
         ),
         Table("Where Madang's seconds go", ("MB", "route", "step", "seconds"), tuple(steps)),
     ]
