@@ -72,7 +72,8 @@ def judge(
     """Judge all staged rows. `source_id`, `fetched_at`: the fetch they came from. IntegrityError where a row got lost."""
     accepted, quarantine = workdir / "accepted.parquet", workdir / "quarantine.parquet"
     first = judge_expectations(feed, staged.path, "staged") if judge_expectations else None
-    with sql.connect(workdir, threads=threads, memory_limit=memory_limit) as connection:
+    width = len(sql.table_columns(feed))
+    with sql.connect(workdir, threads=threads, memory_limit=memory_limit, columns=width) as connection:
         connection.execute(f"CREATE TEMP VIEW staged AS SELECT * FROM {sql.parquet(staged.path)}")
         connection.execute('CREATE TEMP TABLE refused (row BIGINT, rule VARCHAR, "column" VARCHAR, reason VARCHAR)')
         if first is not None:
@@ -80,8 +81,8 @@ def judge(
         if feed.contract.key:
             _refuse_duplicates(connection, feed)
         any_refused = connection.execute("SELECT count(*) > 0 FROM refused").fetchone() == (True,)
-        rows_accepted = _write(connection, _accepted_query(feed, source_id, fetched_at, any_refused), accepted)
-        rows_quarantined = _write(connection, _quarantine_query(feed, source_id, fetched_at), quarantine)
+        rows_accepted = _write(connection, feed, _accepted_query(feed, source_id, fetched_at, any_refused), accepted)
+        rows_quarantined = _write(connection, feed, _quarantine_query(feed, source_id, fetched_at), quarantine)
         rules = connection.execute(
             f"SELECT _rule, count(*) FROM {sql.parquet(quarantine)} GROUP BY 1 ORDER BY 2 DESC, 1"
         ).fetchall()
@@ -189,8 +190,8 @@ def united(groups: Iterable[list[int]]) -> dict[int, int]:
 # --- the two files --------------------------------------------------------------------------------------------------------
 
 
-def _write(connection: duckdb.DuckDBPyConnection, query: str, out: Path) -> int:
-    copied = connection.execute(sql.copy(query, out)).fetchone()
+def _write(connection: duckdb.DuckDBPyConnection, feed: Feed, query: str, out: Path) -> int:
+    copied = connection.execute(sql.copy(query, out, len(sql.table_columns(feed)))).fetchone()
     return int(copied[0]) if copied else 0
 
 

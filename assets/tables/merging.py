@@ -72,7 +72,8 @@ def merge(
     `first`: there is no table yet, so one is written even when it has no rows. Same input, same bytes.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    with sql.connect(workdir, threads=threads, memory_limit=memory_limit) as connection:
+    width = len(sql.table_columns(feed))
+    with sql.connect(workdir, threads=threads, memory_limit=memory_limit, columns=width) as connection:
         _views(connection, feed, accepted, live)
         _decide(connection, feed, older, bool(live))
         tally = dict(connection.execute("SELECT change, count(*) FROM decided GROUP BY 1").fetchall())
@@ -169,9 +170,9 @@ def _decide_aliases(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bo
 
 def _write_first(connection: duckdb.DuckDBPyConnection, feed: Feed, table: Path, changes: Path) -> int:
     """Both files where nothing is live: every fresh record is one change. One sort of the whole, where two would be costly."""
-    columns = listed([ident(name) for name in sql.table_columns(feed)])
-    copied = connection.execute(sql.copy(f"SELECT {columns} FROM fresh ORDER BY {_order(feed)}", table)).fetchone()
-    connection.execute(sql.copy(f"SELECT 'added' AS _change, {columns} FROM {sql.parquet(table)}", changes))
+    columns, width = listed([ident(name) for name in sql.table_columns(feed)]), len(sql.table_columns(feed))
+    copied = connection.execute(sql.copy(f"SELECT {columns} FROM fresh ORDER BY {_order(feed)}", table, width)).fetchone()
+    connection.execute(sql.copy(f"SELECT 'added' AS _change, {columns} FROM {sql.parquet(table)}", changes, width))
     return int(copied[0]) if copied else 0
 
 
@@ -180,18 +181,18 @@ def _order(feed: Feed) -> str:
 
 
 def _write(connection: duckdb.DuckDBPyConnection, feed: Feed, table: Path, changes: Path) -> int:
-    columns = listed([ident(name) for name in sql.table_columns(feed)])
+    columns, width = listed([ident(name) for name in sql.table_columns(feed)]), len(sql.table_columns(feed))
     order = _order(feed)
     stays = f"SELECT {columns} FROM live WHERE {LID} IN (SELECT live_id FROM decided WHERE change IN ('unchanged', 'kept'))"
     comes = f"SELECT {columns} FROM fresh WHERE {ROW} IN (SELECT fresh_row FROM decided WHERE change IN ('added', 'revised'))"
-    copied = connection.execute(sql.copy(f"SELECT * FROM ({stays} UNION ALL {comes}) ORDER BY {order}", table)).fetchone()
+    copied = connection.execute(sql.copy(f"SELECT * FROM ({stays} UNION ALL {comes}) ORDER BY {order}", table, width)).fetchone()
     # Our names begin with _, and no column of a contract does: `change` or `hash` may be one of the agency's.
     decided = "SELECT fresh_row AS _fresh, live_id AS _live, change AS _change FROM decided"
     changed = (
         f"SELECT _change, {columns} FROM fresh JOIN ({decided}) ON {ROW} = _fresh WHERE _change IN ('added', 'revised') "
         f"UNION ALL SELECT _change, {columns} FROM live JOIN ({decided}) ON {LID} = _live WHERE _change = 'withdrawn'"
     )
-    connection.execute(sql.copy(f"SELECT * FROM ({changed}) ORDER BY _change, {order}", changes))
+    connection.execute(sql.copy(f"SELECT * FROM ({changed}) ORDER BY _change, {order}", changes, width))
     return int(copied[0]) if copied else 0
 
 

@@ -63,12 +63,13 @@ def stage(
     """Type the stream's rows by the feed's contract into `out`. Raises what the reader raises; nothing is left out silently."""
     out.parent.mkdir(parents=True, exist_ok=True)
     source = _Batches(stream, feed.decode.trim)
-    with sql.connect(out.parent, threads=threads, memory_limit=memory_limit) as connection:
+    width = len(sql.table_columns(feed))
+    with sql.connect(out.parent, threads=threads, memory_limit=memory_limit, columns=width) as connection:
         # As a bare stream: around a reader DuckDB puts pyarrow's scanner, which reads up to 1 GB ahead of it.
         reader = pa.RecordBatchReader.from_batches(source.schema, source.renamed())
         connection.register("incoming", reader.__arrow_c_stream__())
         try:
-            copied = connection.execute(sql.copy(staging_query(feed, stream.wanted), out)).fetchone()
+            copied = connection.execute(sql.copy(staging_query(feed, stream.wanted), out, width)).fetchone()
         except duckdb.Error:
             # An exception of the reader reaches DuckDB as text only: raise the one that happened.
             if source.error is not None:
