@@ -63,7 +63,9 @@ def _judge_last_again(context: dg.OpExecutionContext, config: FeedConfig) -> Non
 
 def _judge(context: dg.OpExecutionContext, config: FeedConfig, *, everything: bool) -> None:
     """Build the feed's table from the archive: from all its fetches, or from the last one on top of what is live."""
+    from assets.archive.assets import DATA_VERSION_TAG, table_is_known
     from assets.tables.assets import build_feed_table, check_results, metadata_of, table_key_of
+    from assets.tables.index import read_index
 
     platform: Platform = context.resources.platform
     with guard():
@@ -73,8 +75,13 @@ def _judge(context: dg.OpExecutionContext, config: FeedConfig, *, everything: bo
         for check in check_results(feed, result.checks, set()):
             context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
         result.raise_if_blocked()
-        event = dg.AssetMaterialization if result.changed else dg.AssetObservation
-        context.log_event(event(asset_key=table_key_of(feed), metadata=metadata_of(platform, feed, result)))
+        key, found = table_key_of(feed), metadata_of(platform, feed, result)
+        index = read_index(platform.store, feed.id)
+        if index is None or (not result.changed and table_is_known(context.instance, platform.store, feed)):
+            context.log_event(dg.AssetObservation(asset_key=key, metadata=found))
+        else:
+            version = {DATA_VERSION_TAG: index.data_version}
+            context.log_event(dg.AssetMaterialization(asset_key=key, metadata=found, tags=version))
 
 
 @dg.op(required_resource_keys={"platform"}, name="rebuild_as_of")

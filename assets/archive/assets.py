@@ -5,9 +5,11 @@ A fetch that finds nothing new yields no output, so nothing downstream runs; it 
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as _Status
 
 from assets.archive.fetches import FetchRecord
 from assets.feeds.model import Feed
@@ -64,6 +66,7 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
         current = is_current(feed, record, platform.store) and table_is_known(context.instance, platform.store, feed)
         if record.outcome == "NotModified" and current:
             confirm(platform.store, feed.id, record.finished_at)
+            repeat_verdicts(context.instance, context.run_id, dg.AssetKey(["table", *feed.segments]))
             context.log_event(dg.AssetObservation(asset_key=archive_key_of(feed), metadata=found))
             context.log.info(f"{feed.id}: nothing new since {found['unchanged since']}")
             return
@@ -75,7 +78,39 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
 def table_is_known(instance: dg.DagsterInstance, store: Store, feed: Feed) -> bool:
     """Whether Dagster knows the table that is live; a run killed after the swap left one that it has not heard of."""
     index = read_index(store, feed.id)
-    return index is None or known_version(instance, dg.AssetKey(["table", *feed.segments])) == index.fetch_id
+    return index is None or known_version(instance, dg.AssetKey(["table", *feed.segments])) == index.data_version
+
+
+def repeat_verdicts(instance: dg.DagsterInstance, run_id: str, key: dg.AssetKey) -> None:
+    """Say of a table that stays as it is what was last said of it: Dagster would show each check that this run skips as "Skipped".
+
+    Only checks that the run planned, each with what its last evaluation found, and when.
+    """
+    planned = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+    for entry in planned:
+        data: Any = entry.dagster_event.event_specific_data if entry.dagster_event else None
+        if data is None or data.asset_key != key:
+            continue
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(key, data.check_name), limit=1, status={_Status.SUCCEEDED, _Status.FAILED}
+        )
+        event = history[0].event.dagster_event if history and history[0].event else None
+        if event is None:
+            continue
+        last = event.asset_check_evaluation_data
+        judged = dg.MetadataValue.timestamp(datetime.fromtimestamp(history[0].create_timestamp, UTC))
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=last.check_name,
+                passed=last.passed,
+                metadata={"judged": judged, **last.metadata},
+                target_materialization_data=last.target_materialization_data,
+                severity=last.severity,
+                description=last.description,
+                blocking=last.blocking,
+            )
+        )
 
 
 def known_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

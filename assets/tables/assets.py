@@ -77,8 +77,8 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
             context.log.info(f"{feed.id}: the same rows as before, no new table")
             return
         index = read_index(platform.store, feed.id)
-        version = result.fetch_id if index is None else index.fetch_id
-        yield dg.MaterializeResult(asset_key=key, metadata=found, data_version=dg.DataVersion(version))
+        version = None if index is None else dg.DataVersion(index.data_version)
+        yield dg.MaterializeResult(asset_key=key, metadata=found, data_version=version)
 
     return table
 
@@ -140,6 +140,8 @@ def metadata_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str
         "unknown columns": ", ".join(result.unknown_columns) or "none",
         "Data Docs": dg.MetadataValue.url(f"{platform.reports_url}/reports/{feed.id}/{result.fetch_id}/index.html"),
     }
+    if result.note:
+        found["note"] = result.note
     if result.preview:
         found["preview"] = dg.MetadataValue.md(preview_markdown(result.preview))
     return found

@@ -78,7 +78,7 @@ def is_current(feed: Feed, record: FetchRecord, store: Store) -> bool:
     """Whether the live table already holds this fetch's bytes, read under today's contract."""
     index = read_index(store, feed.id)
     part = index.partitions.get(record.partition or WHOLE) if index else None
-    if part is None or part.contract_sha256 != contract_digest(feed):
+    if part is None or part.contract_sha256 != contract_digest(feed) or part.origin != record.origin:
         return False
     return part.last_fetch_id == record.fetch_id or record.body_fetch_id in (part.last_fetch_id, part.last_body_fetch_id)
 
@@ -103,7 +103,8 @@ def build_table(
     """Bring the feed's table up to this archived fetch. Never raises for a refusal: see `TableResult.raise_if_blocked`.
 
     Building again from a fetch that is already in changes nothing. Under a changed contract, or with `force`, the partition
-    is rebuilt from all its archived fetches. A fetch older than the live table only adds what an upsert feed lacks.
+    is rebuilt from all its archived fetches. A fetch older than the live table only adds what an upsert feed lacks. A fetch of
+    another origin starts the table afresh, from the fetches of its own origin: no made-up row stands beside an agency's.
     """
 
     def said(step: str, rows: int) -> None:
@@ -167,31 +168,38 @@ class _Build:
         if judgement.blocked:
             return self._result(part, quarantine, Changes(), judgement.checks)
         rebuilding = part is not None and (self.force or part.contract_sha256 != contract_digest(self.feed))
-        if part is not None and part.last_fetch_id == record.fetch_id and not rebuilding:
+        afresh = part is not None and part.origin != record.origin
+        if part is not None and part.last_fetch_id == record.fetch_id and not rebuilding and not afresh:
             same = Changes(**part.changes) if part.fetch_id == record.fetch_id else Changes(unchanged=part.rows)
             return self._result(part, quarantine, same, judgement.checks, note="this fetch is already in the table")
-        older = part is not None and not rebuilding and not part.comes_before(record)
-        if older and self.feed.incremental.kind == "full":
+        older = part is not None and not rebuilding and part.last_fetch_id != record.fetch_id and not part.comes_before(record)
+        if older and (self.feed.incremental.kind == "full" or afresh):
             return self._result(part, quarantine, Changes(), judgement.checks, note="the live table is of a later fetch")
-        merged = self._merged(part, older, rebuilding)
+        merged = self._merged(part, older, rebuilding, afresh)
         checks = (*judgement.checks, merged.shrink_guard)
         if not merged.shrink_guard.passed:
             return self._result(part, quarantine, merged.counts, checks)
         return self._publish(pointer, index, part, merged, quarantine, checks, older)
 
-    def _merged(self, part: Partition | None, older: bool, rebuilding: bool) -> Merged:
-        """Merge with what is live, or, to rebuild, with the archive replayed up to this fetch."""
+    def _merged(self, part: Partition | None, older: bool, rebuilding: bool, afresh: bool) -> Merged:
+        """Merge with what is live, or, to rebuild or start afresh, with the archive replayed up to this fetch."""
         folder = fresh_folder(self.run / "merge")
         live = [self.store.local_path(file.key, self.run / "live") for file in part.files] if part is not None else []
-        if rebuilding:
-            self._require_history(live)
+        if rebuilding or afresh:
+            if not afresh:
+                self._require_history(live)
             records = history(self.feed, self.ledger, self.partition, self.record, None)
-            live = replay(self.feed, records, self.store, self.ledger, folder, self.judge_expectations, self.limits)
-        first = part is None or rebuilding
+            replayed = replay(self.feed, records, self.store, self.ledger, folder, self.judge_expectations, self.limits)
+            live = replayed.tables.get(self.record.origin, [])
+        first = part is None or rebuilding or afresh
         accepted = self.done.judgement.accepted
         merged = merge(self.feed, accepted, live, folder / "new", older=older, first=first, **self.limits)
-        if not rebuilding or part is None:
+        if part is None or not (rebuilding or afresh):
             return merged
+        if afresh:
+            # Rows of another origin are not missed: they were never this table's.
+            guard = shrink_guard(self.feed, part.rows, merged.rows_after)
+            return replace(merged, shrink_guard=replace(guard, passed=True, note=_started_afresh(part, self.record)))
         if merged.table is not None and [file_sha256(merged.table)] == [file.sha256 for file in part.files]:
             # The very same rows: a rebuild that finds nothing to mend makes no new table.
             merged = replace(merged, table=None, changes=None, counts=Changes(unchanged=part.rows))
@@ -216,6 +224,7 @@ class _Build:
         }
         if older and part is not None:
             latest = {name: getattr(part, name) for name in latest}
+            held = part.quarantine
         if merged.table is None or merged.changes is None:
             assert part is not None
             fresh = part.model_copy(update={"quarantine": held, "contract_sha256": digest, **latest} if not older else {})
@@ -250,7 +259,8 @@ class _Build:
         )
         swap_index(self.store, pointer, new)
         self.said("table.swapped", merged.rows_after)
-        return self._result(fresh, quarantine, merged.counts, checks, changed=changed_now)
+        note = _started_afresh(part, record) if part is not None and part.origin != record.origin else ""
+        return self._result(fresh, quarantine, merged.counts, checks, changed=changed_now, note=note)
 
     def _origin(self, table: Path, part: Partition | None) -> str:
         """The least trusted origin of the fetches that the rows came from; of this fetch where there are no rows."""
@@ -326,6 +336,10 @@ def _rows(counts: Changes) -> int:
     return counts.added + counts.revised + counts.withdrawn
 
 
+def _started_afresh(part: Partition, record: FetchRecord) -> str:
+    return f"started afresh: the origin changed from {part.origin} to {record.origin}"
+
+
 def _least_trusted(origins: list[str]) -> str:
     return max(origins, key=_ORIGINS.index)
 
@@ -356,7 +370,7 @@ def rebuild(
     run = fresh_folder(workdir / "rebuild" / feed.id / name)
     try:
         limits = {"threads": threads, "memory_limit": memory_limit}
-        live = replay(feed, records, store, ledger, run, judge_expectations, limits)
+        live = replay(feed, records, store, ledger, run, judge_expectations, limits).live
         into.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.move(path, into / f"part-{number:05d}.parquet")) for number, path in enumerate(live)]
     finally:

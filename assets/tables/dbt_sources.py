@@ -17,7 +17,8 @@ import duckdb
 
 from assets.errors import MadangError
 from assets.feeds.model import Feed
-from assets.tables.sql import copy, ident, listed, literal, table_columns
+from assets.tables.presenting import as_contract, read_files
+from assets.tables.sql import copy, ident, listed, table_columns
 from quality.contract import Column
 
 DBT_PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
@@ -68,13 +69,17 @@ def sources_yaml(feeds: Iterable[Feed]) -> str:
     return _HEADER + text.getvalue()
 
 
-def tables_vars(live: Mapping[str, Sequence[str]], *, models_dir: str | None = None) -> dict[str, Any]:
+def tables_vars(live: Mapping[str, Sequence[str]], *, feeds: Iterable[Feed] = (), models_dir: str | None = None) -> dict[str, Any]:
     """dbt's `--vars` for one run.
 
-    `live`: relation → the files or URLs of its table, exactly those that its index lists (an empty feed: `empty_table`'s).
+    `live`: relation → the local files of its table, exactly those that its index lists (an empty feed: `empty_table`'s).
+    `feeds`: those whose tables are shown as today's contract has them, whatever contract their files are of.
     `models_dir`: folder where the training models land; without it they stay in the warehouse only.
     """
-    variables: dict[str, Any] = {TABLES_VAR: {relation: _table_expression(relation, files) for relation, files in live.items()}}
+    declared = {feed.relation: feed for feed in feeds}
+    variables: dict[str, Any] = {
+        TABLES_VAR: {relation: _table_expression(relation, files, declared.get(relation)) for relation, files in live.items()}
+    }
     if models_dir is not None:
         variables[MODELS_VAR] = models_dir
     size = len(json.dumps(variables))
@@ -90,10 +95,11 @@ def tables_vars(live: Mapping[str, Sequence[str]], *, models_dir: str | None = N
 
 def empty_table(feed: Feed, path: Path) -> Path:
     """Write the zero-row Parquet file that stands for a feed without live files, with every column in its type."""
-    columns = listed([f"CAST(NULL AS {kind}) AS {ident(name)}" for name, kind in table_columns(feed).items()])
+    types = table_columns(feed)
+    columns = listed([f"CAST(NULL AS {kind}) AS {ident(name)}" for name, kind in types.items()])
     path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
-        connection.execute(copy(f"SELECT {columns} WHERE false", path))
+        connection.execute(copy(f"SELECT {columns} WHERE false", path, len(types)))
     return path
 
 
@@ -146,7 +152,7 @@ def _plain(text: str) -> str:
     return re.sub(r"\{(?=[{%#])", "{ ", text)
 
 
-def _table_expression(relation: str, files: Sequence[str]) -> str:
+def _table_expression(relation: str, files: Sequence[str], feed: Feed | None) -> str:
     """SQL for exactly these files. Braces are doubled because dbt-duckdb passes the location through `str.format_map`."""
     if not files:
         raise MadangError(
@@ -159,9 +165,8 @@ def _table_expression(relation: str, files: Sequence[str]) -> str:
             where=f"table {relation}",
             mend="move MADANG_STORE to a folder whose path holds none of them",
         )
-    quoted = listed([literal(f) for f in files])
-    # Files written under an older contract may lack its newest column; key=value in a path is no column.
-    expression = f"read_parquet([{quoted}], union_by_name = true, hive_partitioning = false)"
+    query = as_contract(feed, files) if feed is not None else None
+    expression = read_files(files) if query is None else f"({query})"
     return expression.replace("{", "{{").replace("}", "}}")
 
 

@@ -90,6 +90,11 @@ class TableIndex(_Part):
     partitions: dict[str, Partition]
 
     @property
+    def data_version(self) -> str:
+        """What Dagster knows the table by: the same fetch read under another contract is another table."""
+        return f"{self.fetch_id}+{self.contract_sha256[:8]}"
+
+    @property
     def rows(self) -> int:
         return sum(part.rows for part in self.partitions.values())
 

@@ -70,6 +70,18 @@ def judge_fetch(
     return Judged(staged, judgement)
 
 
+@dataclass(frozen=True)
+class Replayed:
+    """`tables`: origin → the table of its fetches alone. `origin`: of the last fetch that got in; None where none did."""
+
+    tables: dict[str, list[Path]]
+    origin: str | None
+
+    @property
+    def live(self) -> list[Path]:
+        return [] if self.origin is None else self.tables[self.origin]
+
+
 def replay(
     feed: Feed,
     records: Sequence[FetchRecord],
@@ -78,22 +90,29 @@ def replay(
     workdir: Path,
     judge_expectations: JudgeExpectations | None,
     limits: dict[str, Any],
-) -> list[Path]:
-    """The table after these fetches, in order, each judged as it was then: a blocked one leaves it as it was."""
-    live: list[Path] = []
+) -> Replayed:
+    """The table after these fetches, in order, each judged as it was then: a blocked one leaves it as it was.
+
+    A fetch of another origin than the one before starts the table afresh, from the fetches of its own origin.
+    """
+    tables: dict[str, list[Path]] = {}
+    origin: str | None = None
     for number, record in enumerate(records):
         folder = fresh_folder(workdir / f"replay-{number}")
         done = judge_fetch(feed, record, store, ledger, folder, judge_expectations, lambda *_: None, limits)
         if not done.judgement.blocked:
+            live = tables.get(record.origin, [])
             merged = merge(feed, done.judgement.accepted, live, folder, first=not live, **limits)
-            if merged.table is not None and merged.shrink_guard.passed:
-                kept = workdir / f"live-{number}.parquet"
-                merged.table.replace(kept)
-                for old in live:
-                    old.unlink()
-                live = [kept]
+            if merged.shrink_guard.passed or record.origin != origin:
+                origin = record.origin
+                if merged.table is not None:
+                    kept = workdir / f"live-{number}.parquet"
+                    merged.table.replace(kept)
+                    for old in live:
+                        old.unlink()
+                    tables[origin] = [kept]
         shutil.rmtree(folder)
-    return live
+    return Replayed(tables, origin)
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from assets.models import live_model
 from assets.platform import Platform
 from assets.tables.assets import preview_markdown
 from assets.tables.index import live_paths, read_index
+from assets.tables.presenting import contract_files
 from assets.training_sets.model import TrainingSet
 from assets.training_sets.release import ReleaseResult, build_set
 
@@ -114,6 +115,8 @@ def _release_live(platform: Platform, spec: TrainingSet) -> ReleaseResult:
         origins, fetch_ids = {str(spec.feed): index.origin}, {index.fetch_id}
     fetches = [record for record in map(platform.ledger.fetch, sorted(fetch_ids)) if record is not None]
     with platform.workdir("set") as workdir:
+        if spec.feed is not None and spec.feed in platform.feeds:
+            rows = contract_files(platform.feeds[spec.feed], rows, workdir / "table")
         return build_set(
             spec,
             rows,

@@ -222,6 +222,19 @@ def test_a_changed_contract_rebuilds_from_the_archive(home: Home) -> None:
     assert [version.rows for version in index.partitions["all"].previous] == [21, 20]
 
 
+def test_the_same_fetch_under_another_contract_is_another_version(home: Home) -> None:
+    """What Dagster knows a table by moves with the contract, so that what follows is built anew."""
+    feed, bounded = wti(), make_feed([DAY, PRICE | {"min": 0}], contract={"key": ["day"]})
+    record = home.archive(feed, csv_of(*ROWS), at(date(2024, 2, 1)))
+    versions = []
+    for each in (feed, feed, bounded):
+        home.build(each, record)
+        index = read_index(home.store, feed.id)
+        assert index is not None and index.data_version.startswith(f"{record.fetch_id}+")
+        versions.append(index.data_version)
+    assert versions[0] == versions[1] != versions[2]
+
+
 def test_wording_is_no_part_of_the_digest() -> None:
     reworded = make_feed([DAY, PRICE | {"title_ko": "가격", "unit": "USD"}], contract={"key": ["day"]})
     assert contract_digest(wti()) == contract_digest(reworded)
@@ -234,15 +247,26 @@ def test_the_preview_shows_cleared_columns_only(home: Home) -> None:
     assert len(result.preview) == 10 and {name for row in result.preview for name in row} == {"price"}
 
 
-def test_a_synthetic_row_is_never_forgotten(home: Home) -> None:
-    feed = wti(incremental={"kind": "upsert"})
-    home.build(feed, home.archive(feed, csv_of(("2024-01-01", "1")), at(date(2024, 2, 1)), origin="synthetic"))
-    home.build(feed, home.archive(feed, csv_of(("2024-01-02", "2")), at(date(2024, 2, 2)), origin="agency"))
+def test_a_fetch_of_another_origin_starts_the_table_afresh(home: Home) -> None:
+    """No made-up row stands beside an agency's, and the guard against shrinking does not miss it."""
+    feed = wti(incremental={"kind": "upsert"}, deletes={"shrink_guard": 0})
+    made_up = csv_of(("2024-01-01", "1"), ("2024-01-02", "2"))
+    home.build(feed, home.archive(feed, made_up, at(date(2024, 2, 1)), origin="synthetic"))
+    result = home.build(feed, home.archive(feed, csv_of(("2024-01-03", "3")), at(date(2024, 2, 2)), origin="agency"))
+    assert result.changed and result.note == "started afresh: the origin changed from synthetic to agency"
+    index = read_index(home.store, feed.id)
+    assert index is not None and index.origin == "agency" and set(live(home, feed)) == {date(2024, 1, 3)}
+    # The agency's own rows add up from here on.
+    home.build(feed, home.archive(feed, csv_of(("2024-01-04", "4")), at(date(2024, 2, 3)), origin="agency"))
+    assert set(live(home, feed)) == {date(2024, 1, 3), date(2024, 1, 4)}
+    # Back at the stand-in, its earlier rows are there again, and none of the agency's.
+    home.build(feed, home.archive(feed, csv_of(("2024-01-05", "5")), at(date(2024, 2, 4)), origin="synthetic"))
     index = read_index(home.store, feed.id)
     assert index is not None and index.origin == "synthetic"
+    assert set(live(home, feed)) == {date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 5)}
 
 
-def test_a_rebuild_that_takes_in_a_synthetic_fetch_says_so(home: Home) -> None:
+def test_a_rebuild_keeps_origins_apart(home: Home) -> None:
     strict, lenient = (
         make_feed([DAY, PRICE], contract={"key": ["day"], "max_quarantine": bound}, incremental={"kind": "upsert"})
         for bound in (0, 1)
@@ -251,12 +275,14 @@ def test_a_rebuild_that_takes_in_a_synthetic_fetch_says_so(home: Home) -> None:
     assert home.build(strict, home.archive(strict, first, at(date(2024, 2, 1)), origin="synthetic")).blocked
     agency = home.archive(strict, csv_of(("2024-01-03", "3")), at(date(2024, 2, 2)), origin="agency")
     home.build(strict, agency)
-    index = read_index(home.store, strict.id)
-    assert index is not None and index.origin == "agency"
-    # Now the synthetic rows are in the table, too.
+    # Under the lenient contract the synthetic fetch would pass; the table is the agency's all the same.
     home.build(lenient, agency, force=True)
     index = read_index(home.store, strict.id)
-    assert index is not None and (index.rows, index.origin) == (2, "synthetic")
+    assert index is not None and (index.rows, index.origin) == (1, "agency")
+    into = home.folder / "rebuilt"
+    surroundings: dict[str, Any] = {"store": home.store, "ledger": home.ledger, "workdir": home.folder / "again"}
+    paths = rebuild(lenient, as_of=None, into=into, **surroundings)
+    assert [row["day"] for row in read(paths, columns="day")] == [date(2024, 1, 3)]
 
 
 def test_a_rebuild_without_the_ledgers_past_is_refused(home: Home) -> None:
@@ -271,17 +297,6 @@ def test_a_rebuild_without_the_ledgers_past_is_refused(home: Home) -> None:
     reindex(new.store, new.ledger, only_missing=True)
     new.build(feed, second, force=True)
     assert len(live(home, feed)) == 2
-
-
-def test_the_table_is_the_agencys_when_no_other_row_is_left(home: Home) -> None:
-    feed = wti(deletes={"shrink_guard": 1})
-    days = [(f"2024-01-0{n}", str(n)) for n in (1, 2, 3)]
-    for number, (rows, origin, whole) in enumerate(
-        [(days[:1], "synthetic", "synthetic"), (days, "agency", "synthetic"), (days[1:], "agency", "agency")], start=1
-    ):
-        home.build(feed, home.archive(feed, csv_of(*rows), at(date(2024, 2, number)), origin=origin))
-        index = read_index(home.store, feed.id)
-        assert index is not None and index.origin == whole
 
 
 def test_confirming_moves_forward_only(home: Home) -> None:
