@@ -2,9 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST_FLAGS ?=
-# These start servers, Dagster and whole demos, which they share: one after the other.
-ALONE := tests/dbt tests/docs tests/chaos tests/orchestration tests/main_job tests/browser tests/integration tests/benchmarks \
-	tests/deploy/test_compose_stack.py
 
 .PHONY: help setup demo test up bench lint clean
 
@@ -20,8 +17,7 @@ demo: setup      ## Run the main job on the stand-in agency and print where to l
 	@$(BIN)/madang demo
 
 test: setup      ## Run every test that this machine allows; ends by naming what it could not run.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_FLAGS) $(ALONE:%=--ignore=%)
-	@$(BIN)/python -m pytest $(TEST_FLAGS) $(ALONE)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_FLAGS)
 
 up: setup        ## The Dagster UI on http://127.0.0.1:3000, reports and sets on :3001.
 	@$(BIN)/madang up

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData as _Target
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as _Status
 
 from assets.archive.fetches import FetchRecord
@@ -86,6 +87,8 @@ def repeat_verdicts(instance: dg.DagsterInstance, run_id: str, key: dg.AssetKey)
 
     Only checks that the run planned, each with what its last evaluation found, and when.
     """
+    latest = instance.fetch_materializations(key, limit=1).records
+    target = _Target(storage_id=latest[0].storage_id, run_id=latest[0].run_id, timestamp=latest[0].timestamp) if latest else None
     planned = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
     for entry in planned:
         data: Any = entry.dagster_event.event_specific_data if entry.dagster_event else None
@@ -105,7 +108,7 @@ def repeat_verdicts(instance: dg.DagsterInstance, run_id: str, key: dg.AssetKey)
                 check_name=last.check_name,
                 passed=last.passed,
                 metadata={"judged": judged, **last.metadata},
-                target_materialization_data=last.target_materialization_data,
+                target_materialization_data=target,
                 severity=last.severity,
                 description=last.description,
                 blocking=last.blocking,

@@ -74,10 +74,6 @@ class Ledger:
         """The latest fetch, whatever its partition and outcome."""
         return self._one(sa.select(db.fetches).where(db.fetches.c.feed == feed).order_by(*_LATEST).limit(1))
 
-    def last_ok(self, feed: str, partition: str | None = None) -> FetchRecord | None:
-        """The latest fetch of that partition whose outcome is Ok."""
-        return self._one(_fetches(feed, partition, ("Ok",)))
-
     def last_answered(self, feed: str, partition: str | None = None) -> FetchRecord | None:
         """The latest fetch of that partition that says what the rows are: Ok, or Empty."""
         return self._one(_fetches(feed, partition, ("Ok", "Empty")))

@@ -57,15 +57,15 @@ def test_a_record_may_be_kept_again(ledger: Ledger) -> None:
     assert [f.rows for f in ledger.history(FEED)] == [7]
 
 
-def test_last_and_last_ok_and_confirmed(ledger: Ledger) -> None:
-    for n, outcome in enumerate(["Ok", "Ok", "NotModified", "Transient"]):
+def test_last_and_last_answered_and_confirmed(ledger: Ledger) -> None:
+    for n, outcome in enumerate(["Ok", "Empty", "NotModified", "Transient"]):
         ledger.record(record(n, outcome=outcome))
     ledger.record(record(9, partition="p"))
     ledger.record(record(20, feed="kr.other.feed"))
     assert ledger.last(FEED) == record(9, partition="p")
-    assert ledger.last_ok(FEED) == record(1)
-    assert ledger.last_ok(FEED, "p") == record(9, partition="p")
-    assert ledger.last_ok(FEED, "q") is None
+    assert ledger.last_answered(FEED) == record(1, outcome="Empty")
+    assert ledger.last_answered(FEED, "p") == record(9, partition="p")
+    assert ledger.last_answered(FEED, "q") is None
     assert ledger.confirmed_at(FEED) == record(9).finished_at
     assert ledger.confirmed_at("kr.no.feed") is None
 
@@ -308,7 +308,7 @@ def test_a_crash_between_upload_and_row_is_mended(ledger: Ledger, tmp_path: Path
     lost = archived(store, elsewhere, tmp_path, 2, [b"b"])
     elsewhere.close()
     assert reindex(store, ledger, feed=FEED, only_missing=True).recorded == 1
-    assert ledger.last_ok(FEED) == lost
+    assert ledger.last_answered(FEED) == lost
 
 
 def test_a_broken_file_is_named_and_the_others_are_recorded(ledger: Ledger, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def madang(folder: str, expectations: bool) -> dict[str, Any]:
 
     home, declared = Path(folder), feed()
     store, ledger = Store(f"file://{home}/store"), Ledger(f"sqlite:///{home}/ledger.sqlite")
-    record = ledger.last_ok(declared.id)
+    record = ledger.last_answered(declared.id)
     if record is None:
         raise BenchmarkFailed("nothing was archived")
     workdir = fresh_folder(home / "work")

@@ -115,7 +115,7 @@ class MadangHome:
     def table_report(self, feed: str) -> dict[str, Any]:
         """The verdict that the last judgement left in the store."""
         with self.ledger() as ledger:
-            fetch = ledger.last_ok(feed)
+            fetch = ledger.last_answered(feed)
         assert fetch is not None
         value: dict[str, Any] = self.store.get_json(f"reports/{feed}/{fetch.fetch_id}/table.json")
         return value

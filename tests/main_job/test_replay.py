@@ -62,7 +62,7 @@ def test_nothing_but_the_feed_without_a_real_file_is_synthetic(replay_home: Mada
         feed: "replay" if feed in REAL else "synthetic" for feed in FEEDS
     }
     with replay_home.ledger() as ledger:
-        last = {feed: ledger.last_ok(feed) for feed in REAL}
+        last = {feed: ledger.last_answered(feed) for feed in REAL}
     assert {record.origin for record in last.values() if record is not None} == {"replay"}
 
 

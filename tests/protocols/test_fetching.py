@@ -39,7 +39,7 @@ def test_three_500_then_200_is_one_good_fetch_that_keeps_all_four(world: World) 
     assert world.warc(record).count(b"Madang-Outcome: Transient") == 6  # request and response of each
     assert world.clock.slept == sorted(world.clock.slept)
     assert len(world.clock.slept) == 3
-    assert world.ledger.last_ok("kr.agency.rows") == record
+    assert world.ledger.last_answered("kr.agency.rows") == record
     assert list((world.folder / "work" / "fetching").glob("2*")) == []
 
 
@@ -178,7 +178,7 @@ def test_nothing_new_refers_to_the_earlier_bytes(world: World, second: Answer) -
     assert (again.outcome, again.body_fetch_id, again.payload_sha256) == ("NotModified", first.fetch_id, first.payload_sha256)
     assert b"WARC-Type: revisit" in world.warc(again)
     assert world.bodies(again) == [b"rows"]
-    assert world.ledger.last_ok(first.feed) == first
+    assert world.ledger.last_answered(first.feed) == first
 
 
 def test_same_etag_with_new_bytes_is_news(world: World) -> None:

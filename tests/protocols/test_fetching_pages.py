@@ -92,7 +92,7 @@ def test_pages_that_do_not_add_up_fail(world: World, answer: Callable[[Seen], An
     error, record = world.fails(make_feed("test_pages"), answer)
     assert record.outcome == "Malformed"
     assert says in error.what
-    assert world.ledger.last_ok("kr.agency.rows") is None
+    assert world.ledger.last_answered("kr.agency.rows") is None
 
 
 def test_a_malformed_page_is_asked_once_more(world: World) -> None:
