@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from assets.feeds.model import Feed
 from assets.tables.dbt_sources import DBT_PROJECT, prepare_landing, tables_vars
 
 FEEDS = DBT_PROJECT.parent / "assets" / "feeds"
@@ -66,7 +67,12 @@ class Build:
 
 
 def run_dbt(
-    command: list[str], *, home: Path, live: Mapping[str, list[str]] | None = None, models_dir: Path | None = None
+    command: list[str],
+    *,
+    home: Path,
+    live: Mapping[str, list[str]] | None = None,
+    feeds: Sequence[Feed] = (),
+    models_dir: Path | None = None,
 ) -> Build:
     """One dbt command in this process, with its target, logs and warehouse in `home`."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
@@ -76,7 +82,7 @@ def run_dbt(
     arguments = [*command, "--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--quiet"]
     arguments += ["--target-path", str(home / "target"), "--log-path", str(home / "logs")]
     if live is not None:
-        arguments += ["--vars", json.dumps(tables_vars(live, models_dir=str(models_dir) if models_dir else None))]
+        arguments += ["--vars", json.dumps(tables_vars(live, feeds=feeds, models_dir=str(models_dir) if models_dir else None))]
     if models_dir is not None:
         prepare_landing(models_dir, MODELS)
     warehouse = home / "warehouse.duckdb"

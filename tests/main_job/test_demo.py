@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from assets.feeds.load import FOLDER, load_feed
+from assets.tables.assets import GATES, QUALITY
 from deploy.agency.make_samples import REFUSED
 from tests.main_job.homes import FEEDS, MadangHome
 
@@ -114,6 +115,22 @@ def test_the_second_run_materializes_nothing_and_observes_every_feed(demo_home: 
     for feed in FEEDS:
         key = ("archive", *feed.split("."))
         assert after.events[key].observed == before.events[key].observed + 1
+
+
+def test_the_second_run_repeats_what_was_said_of_each_table(demo_home: MadangHome) -> None:
+    """Dagster would show the checks of a table that a quiet run leaves alone as "Skipped", and what was found as forgotten."""
+    with demo_home.instance() as instance:
+        for feed in FEEDS:
+            table = dg.AssetKey(["table", *feed.split(".")])
+            [target] = instance.fetch_materializations(table, limit=1).records
+            for name in (*GATES, QUALITY):
+                history = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(table, name), limit=10)
+                assert [record.status.value for record in history[1:]] == ["PLANNED", history[0].status.value]
+                latest, first = history[0].evaluation, history[2].evaluation
+                assert latest is not None and first is not None and latest.passed == first.passed
+                assert latest.target_materialization_data is not None
+                assert latest.target_materialization_data.storage_id == target.storage_id
+                assert {k: v for k, v in latest.metadata.items() if k != "judged"} == first.metadata
 
 
 def test_the_second_run_counts_as_a_confirmed_check(demo_home: MadangHome) -> None:
