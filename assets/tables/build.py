@@ -186,10 +186,11 @@ class _Build:
         folder = fresh_folder(self.run / "merge")
         live = [self.store.local_path(file.key, self.run / "live") for file in part.files] if part is not None else []
         if rebuilding or afresh:
-            if not afresh:
-                self._require_history(live)
+            needed = set() if afresh else self._required_history(live)
             records = history(self.feed, self.ledger, self.partition, self.record, None)
-            replayed = replay(self.feed, records, self.store, self.ledger, folder, self.judge_expectations, self.limits)
+            replayed = replay(
+                self.feed, records, self.store, self.ledger, folder, self.judge_expectations, self.limits, needed=needed
+            )
             live = replayed.tables.get(self.record.origin, [])
         first = part is None or rebuilding or afresh
         accepted = self.done.judgement.accepted
@@ -275,15 +276,17 @@ class _Build:
             found = connection.execute(f"SELECT DISTINCT _source_id FROM {sql.parquet(*table)}").fetchall()
         return {source for (source,) in found}
 
-    def _require_history(self, live: list[Path]) -> None:
-        """Refuse to rebuild without a fetch that live rows came from: they would be gone, and nobody told."""
-        lost = self._sources(live) - {record.fetch_id for record in self.ledger.history(self.feed.id)} if live else set()
+    def _required_history(self, live: list[Path]) -> set[str]:
+        """The fetches that live rows came from. Without one of them no rebuild: its rows would be gone, and nobody told."""
+        sources = self._sources(live) if live else set()
+        lost = sources - {record.fetch_id for record in self.ledger.history(self.feed.id)}
         if lost:
             raise IntegrityError(
                 f"the ledger lacks {len(lost)} of the fetches that its rows came from, the first {min(lost)}",
                 where=f"table {self.feed.id}",
                 mend="madang doctor --reindex brings them back from the archive; then run it again",
             )
+        return sources
 
     def _upload(self, place: str, path: Path, rows: int, *, name: str = "part-00000") -> tuple[DataFile, ...]:
         """Put one file under a name that carries its content, so that no name is ever written with two contents."""

@@ -6,14 +6,14 @@ No network and no live table is touched. Making a result live is `build.py`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.archive.fetches import open_bodies
-from assets.errors import MadangError
+from assets.errors import MadangError, UnreadableSource
 from assets.tables.index import WHOLE
 from assets.tables.judging import JudgeExpectations, Judgement, judge
 from assets.tables.merging import merge
@@ -90,16 +90,24 @@ def replay(
     workdir: Path,
     judge_expectations: JudgeExpectations | None,
     limits: dict[str, Any],
+    *,
+    needed: Container[str] = (),
 ) -> Replayed:
     """The table after these fetches, in order, each judged as it was then: a blocked one leaves it as it was.
 
-    A fetch of another origin than the one before starts the table afresh, from the fetches of its own origin.
+    One that cannot be read made no table then, and makes none now; UnreadableSource where it is among `needed`, the fetches
+    that live rows came from. A fetch of another origin than the one before starts the table afresh, from those of its own.
     """
     tables: dict[str, list[Path]] = {}
     origin: str | None = None
     for number, record in enumerate(records):
         folder = fresh_folder(workdir / f"replay-{number}")
-        done = judge_fetch(feed, record, store, ledger, folder, judge_expectations, lambda *_: None, limits)
+        try:
+            done = judge_fetch(feed, record, store, ledger, folder, judge_expectations, lambda *_: None, limits)
+        except UnreadableSource:
+            if record.fetch_id in needed:
+                raise
+            continue
         if not done.judgement.blocked:
             live = tables.get(record.origin, [])
             merged = merge(feed, done.judgement.accepted, live, folder, first=not live, **limits)
