@@ -52,7 +52,8 @@ def test_routes_are_side_by_side(report: dict[str, Any]) -> None:
     assert {row["rows"] for row in rows(report, "csv")} == {8_000}
     assert [row["route"] for row in rows(report, "expectations")] == list(bench_expectations.TITLES.values())
     assert all(row["peak MB"] > 20 and row["seconds"] > 0 for name in ("csv", "expectations") for row in rows(report, name))
-    steps = [row["step"] for row in rows(report, "csv", 1)]
+    assert [row["route"] for row in rows(report, "csv", 1)] == list(bench_csv.ROUTES)
+    steps = [row["step"] for row in rows(report, "csv", 2)]
     assert "decode, parse, type" in steps and "judge, write accepted rows" in steps
     madang, plain = rows(report, "definitions")
     assert madang["schedules"] > plain["schedules"] == 3

@@ -39,8 +39,9 @@ def up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
+    # Not for the session: Playwright's loop counts as running until it is closed, and no other test could start one.
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=str(chromium), args=FLAGS)
         yield launched
