@@ -86,8 +86,8 @@ def _judge(context: dg.OpExecutionContext, config: FeedConfig, *, everything: bo
 
 @dg.op(required_resource_keys={"platform"}, name="rebuild_as_of")
 def _rebuild_as_of(context: dg.OpExecutionContext, config: AsOfConfig) -> None:
-    from assets.tables.build import rebuild
     from assets.tables.expectations import judge_expectations
+    from assets.tables.replay import rebuild
 
     platform: Platform = context.resources.platform
     with guard(), platform.workdir("rebuild") as workdir:

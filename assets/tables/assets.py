@@ -13,7 +13,7 @@ from assets.errors import MadangError
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.build import build_table
-from assets.tables.expectations import judge_with_docs
+from assets.tables.expectations import judge_expectations
 from assets.tables.index import read_index
 from assets.tables.report import TableResult
 from quality.suite import check_names
@@ -96,7 +96,7 @@ def build_feed_table(platform: Platform, feed: Feed, *, force: bool = False) -> 
             ledger=platform.ledger,
             workdir=workdir,
             now=platform.now(),
-            judge_expectations=judge_with_docs(platform.store, record, workdir),
+            judge_expectations=judge_expectations,
             force=force,
         )
 

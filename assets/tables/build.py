@@ -1,5 +1,4 @@
-"""From a fetch in the archive to the live table: parse, stage, judge, merge, upload, swap. And the same again, from the archive
-alone, for the table as of any day.
+"""From a fetch in the archive to the live table: parse, stage, judge, merge, upload, swap. The table as of any day is `replay.py`.
 
 Killed anywhere, the table is the old or the new one, and running again finishes: objects are named by their content, and the
 index is swapped last. Each stage's own rules are in its own module.
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.commit import reached
-from assets.errors import IntegrityError, StoreConflict
+from assets.errors import IntegrityError, StoreConflict, UnreadableSource
 from assets.protocols.kernel import SourceBase
 from assets.store import file_sha256
 from assets.tables import sql
+from assets.tables.expectations import write_docs
 from assets.tables.index import (
     KEPT_VERSIONS,
     WHOLE,
@@ -33,8 +33,9 @@ from assets.tables.index import (
 )
 from assets.tables.judging import JudgeExpectations
 from assets.tables.merging import Changes, Merged, merge, shrink_guard
+from assets.tables.missed import missed
 from assets.tables.replay import Judged, Progress, fresh_folder, history, judge_fetch, replay
-from assets.tables.report import TableResult, preview, report
+from assets.tables.report import TableResult, caught_up_to, preview, report, report_key
 from quality.verdict import CheckResult
 
 if TYPE_CHECKING:
@@ -42,15 +43,6 @@ if TYPE_CHECKING:
     from assets.archive.ledger import Ledger
     from assets.feeds.model import Feed
     from assets.store import Pointer, Store
-
-GATES: dict[str, str] = {
-    "accounted_for": "Every row read is either accepted or in quarantine.",
-    "row_count_at_least": "The fetch has at least the rows that the contract asks for.",
-    "quarantine_within_bound": "No more rows are refused than the contract allows.",
-    "columns_as_promised": "The source carries the columns that the contract names, and no others where it freezes them.",
-    "shrink_guard": "The table does not lose more rows at once than the feed allows.",
-}
-"""Madang's own blocking checks of every table, by name."""
 
 SWAP_ATTEMPTS = 3
 _ORIGINS = ("agency", "replay", "synthetic")
@@ -83,9 +75,6 @@ def is_current(feed: Feed, record: FetchRecord, store: Store) -> bool:
     return part.last_fetch_id == record.fetch_id or record.body_fetch_id in (part.last_fetch_id, part.last_body_fetch_id)
 
 
-# --- the live table -------------------------------------------------------------------------------------------------------
-
-
 def build_table(
     feed: Feed,
     record: FetchRecord,
@@ -102,9 +91,10 @@ def build_table(
 ) -> TableResult:
     """Bring the feed's table up to this archived fetch. Never raises for a refusal: see `TableResult.raise_if_blocked`.
 
-    Building again from a fetch that is already in changes nothing. Under a changed contract, or with `force`, the partition
-    is rebuilt from all its archived fetches. A fetch older than the live table only adds what an upsert feed lacks. A fetch of
-    another origin starts the table afresh, from the fetches of its own origin: no made-up row stands beside an agency's.
+    Earlier fetches that a killed run archived and built nothing from go in first. Building again from a fetch that is already in
+    changes nothing. Under a changed contract, or with `force`, the partition is rebuilt from all its archived fetches. A fetch
+    older than the live table only adds what an upsert feed lacks. A fetch of another origin starts the table afresh, from the
+    fetches of its own origin: no made-up row stands beside an agency's.
     """
 
     def said(step: str, rows: int) -> None:
@@ -113,21 +103,38 @@ def build_table(
             progress(step, rows)
 
     limits = {"threads": threads, "memory_limit": memory_limit}
+    digest = contract_digest(feed)
     record = _latest_if_rebuilding(feed, record, store, ledger, force)
-    run = fresh_folder(workdir / "build" / feed.id / record.fetch_id)
-    try:
-        done = judge_fetch(feed, record, store, ledger, run, judge_expectations, said, limits)
-        build = _Build(feed, record, store, ledger, run, now, done, judge_expectations, said, force, limits)
-        for attempt in range(SWAP_ATTEMPTS):
-            try:
-                return build.attempt()
-            except StoreConflict:
-                # Somebody else moved the index: merge again, with what is live now.
-                if attempt == SWAP_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
-    finally:
-        shutil.rmtree(run, ignore_errors=True)
+
+    def build(fetch: FetchRecord) -> TableResult:
+        run = fresh_folder(workdir / "build" / feed.id / fetch.fetch_id)
+        try:
+            done = judge_fetch(feed, fetch, store, ledger, run, judge_expectations, said, limits)
+            write_docs(store, feed, fetch, done.judgement.verdicts, run)
+            return _swapped(_Build(feed, fetch, store, ledger, run, now, done, judge_expectations, said, force, limits))
+        finally:
+            shutil.rmtree(run, ignore_errors=True)
+
+    # A rebuild, and a table started afresh, take in every archived fetch by themselves.
+    caught_up = []
+    for fetch in missed(feed, record, digest, store, ledger, rebuilding=force):
+        try:
+            caught_up.append(build(fetch))
+        except UnreadableSource:
+            # It made no table then and makes none now; its own run has failed and said why.
+            continue
+    return caught_up_to(build(record), caught_up)
+
+
+def _swapped(build: _Build) -> TableResult:
+    for attempt in range(SWAP_ATTEMPTS):
+        try:
+            return build.attempt()
+        except StoreConflict:
+            # Somebody else moved the index: merge again, with what is live now.
+            if attempt == SWAP_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _latest_if_rebuilding(feed: Feed, record: FetchRecord, store: Store, ledger: Ledger, force: bool) -> FetchRecord:
@@ -328,7 +335,7 @@ class _Build:
             preview=preview(self.feed, judgement.accepted),
             files=part.files if part else (),
             quarantine_files=quarantine,
-            report_key=f"reports/{self.feed.id}/{self.record.fetch_id}/table.json",
+            report_key=report_key(self.feed.id, self.record.fetch_id),
             note=note,
         )
         self.store.put_json(result.report_key, report(result, self.now))
@@ -345,36 +352,3 @@ def _started_afresh(part: Partition, record: FetchRecord) -> str:
 
 def _least_trusted(origins: list[str]) -> str:
     return max(origins, key=_ORIGINS.index)
-
-
-# --- from the archive alone -----------------------------------------------------------------------------------------------
-
-
-def rebuild(
-    feed: Feed,
-    *,
-    as_of: datetime | None,
-    store: Store,
-    ledger: Ledger,
-    workdir: Path,
-    into: Path,
-    partition: str | None = None,
-    judge_expectations: JudgeExpectations | None = None,
-    threads: int = sql.DEFAULT_THREADS,
-    memory_limit: str = sql.DEFAULT_MEMORY,
-) -> list[Path]:
-    """The table as it was at `as_of` (None: now), under today's contract, as Parquet files in the folder `into`.
-
-    Replays the archived fetches of the partition in order; touches neither the live table nor any network. Empty when no fetch
-    had been accepted by then.
-    """
-    name = partition or WHOLE
-    records = history(feed, ledger, name, None, as_of)
-    run = fresh_folder(workdir / "rebuild" / feed.id / name)
-    try:
-        limits = {"threads": threads, "memory_limit": memory_limit}
-        live = replay(feed, records, store, ledger, run, judge_expectations, limits).live
-        into.mkdir(parents=True, exist_ok=True)
-        return [Path(shutil.move(path, into / f"part-{number:05d}.parquet")) for number, path in enumerate(live)]
-    finally:
-        shutil.rmtree(run, ignore_errors=True)

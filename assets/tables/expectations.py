@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assets.tables.judging import JudgeExpectations, Stage
+from assets.tables.judging import Stage
 from quality.contract import ExpectationSpec
 from quality.suite import derived, is_row_level, names, sends_to_quarantine, suite_of
 from quality.verdict import ExpectationVerdict
@@ -98,20 +98,6 @@ def _joined(verdicts: Sequence[ExpectationVerdict]) -> ExpectationVerdict:
         truncated=tuple(name for verdict in verdicts for name in verdict.truncated),
         document=document,
     )
-
-
-def judge_with_docs(store: Store, record: FetchRecord, workdir: Path) -> JudgeExpectations:
-    """`judge_expectations` that also leaves Data Docs, without values, under `reports/<feed>/<fetch_id>/` in the store."""
-    seen: list[ExpectationVerdict] = []
-
-    def judged(feed: Feed, parquet: Path, stage: Stage) -> ExpectationVerdict:
-        verdict = judge_expectations(feed, parquet, stage)
-        seen.append(verdict)
-        if stage == "accepted":
-            write_docs(store, feed, record, seen, workdir)
-        return verdict
-
-    return judged
 
 
 def write_docs(store: Store, feed: Feed, record: FetchRecord, verdicts: Sequence[ExpectationVerdict], workdir: Path) -> None:

@@ -1,6 +1,6 @@
 """The archive played again: one fetch judged from its archived bytes, and a table grown fetch by fetch on the local disk.
 
-No network and no live table is touched. Making a result live is `build.py`.
+And the table as of any day, from the archive alone. No network and no live table is touched. Making a result live is `build.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.archive.fetches import open_bodies
 from assets.errors import MadangError, UnreadableSource
+from assets.tables import sql
 from assets.tables.index import WHOLE
 from assets.tables.judging import JudgeExpectations, Judgement, judge
 from assets.tables.merging import merge
@@ -139,3 +140,35 @@ def history(feed: Feed, ledger: Ledger, partition: str, until: FetchRecord | Non
     if as_of is not None:
         answered = [r for r in answered if r.finished_at <= as_of]
     return sorted(answered, key=lambda r: (r.started_at, r.fetch_id))
+
+
+def rebuild(
+    feed: Feed,
+    *,
+    as_of: datetime | None,
+    store: Store,
+    ledger: Ledger,
+    workdir: Path,
+    into: Path,
+    partition: str | None = None,
+    judge_expectations: JudgeExpectations | None = None,
+    threads: int = sql.DEFAULT_THREADS,
+    memory_limit: str = sql.DEFAULT_MEMORY,
+) -> list[Path]:
+    """The table as it was at `as_of` (None: now), under today's contract, as Parquet files in the folder `into`.
+
+    Replays the archived fetches of the partition in order; touches neither the live table nor any network. Empty when no fetch
+    had been accepted by then. MadangError where the folder holds a table already: two would be read as one.
+    """
+    if any(into.glob("*.parquet")):
+        raise MadangError("the folder holds a table already", where=str(into), mend="name a new folder, or empty this one")
+    name = partition or WHOLE
+    records = history(feed, ledger, name, None, as_of)
+    run = fresh_folder(workdir / "rebuild" / feed.id / name)
+    try:
+        limits = {"threads": threads, "memory_limit": memory_limit}
+        live = replay(feed, records, store, ledger, run, judge_expectations, limits).live
+        into.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.move(path, into / f"part-{number:05d}.parquet")) for number, path in enumerate(live)]
+    finally:
+        shutil.rmtree(run, ignore_errors=True)

@@ -5,7 +5,8 @@ No value of a column that is not cleared is in either. Doing the work is `build.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,31 @@ def refusal(feed: str, checks: tuple[CheckResult, ...]) -> Blocked | None:
         where=feed,
         mend="read the quarantine and the checks of this run; then mend the feed's contract, or ask the agency",
     )
+
+
+def report_key(feed: str, fetch_id: str) -> str:
+    """Where the store keeps what the judgement of a fetch found."""
+    return f"reports/{feed}/{fetch_id}/table.json"
+
+
+def caught_up_to(result: TableResult, earlier: Sequence[TableResult]) -> TableResult:
+    """The result of a build that first took in `earlier` fetches: what came of them is in its note."""
+    if not earlier:
+        return result
+    said = [
+        f"{each.fetch_id} ({each.accepted} rows)" if not each.blocked else f"{each.fetch_id} (refused: {_names(each.blocked)})"
+        for each in earlier
+    ]
+    note = f"took in first what an interrupted run had left: {'; '.join(said)}"
+    return replace(
+        result,
+        changed=result.changed or any(each.changed for each in earlier),
+        note="; ".join(text for text in (note, result.note) if text),
+    )
+
+
+def _names(checks: Sequence[CheckResult]) -> str:
+    return ", ".join(check.name for check in checks)
 
 
 def preview(feed: Feed, accepted: Path) -> tuple[dict[str, Any], ...]:

@@ -1,6 +1,6 @@
 """The stand-in as one ASGI application: routes by Host and path, faults, clock, quotas, the log of requests, and its admin calls.
 
-How a reply is made is `routes.py` and `gateway.py`; how it fails is `faults.py`; how it leaves is `replies.py`.
+What is served where is `routes.py`, how a protocol answers `engines/`; how it fails is `faults.py`; how it leaves is `replies.py`.
 """
 
 from __future__ import annotations

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from assets.errors import MadangError
 from orchestration.cli import app
 from tests.docs.pages import ROOT, blocks
 from tests.docs.test_docs import rows_after
+from tests.one_file_agency import one_file_agency
 
 PAGE = ROOT / "docs" / "agency.md"
 KOREAN = ROOT / "docs" / "agency.ko.md"
@@ -57,35 +56,15 @@ def _turned(line: str) -> str:
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Serve these bytes in place of the agency, and declare the page's feed (with another address where one is given)."""
-    answer = b""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     (declaration,) = (block.text for block in blocks(PAGE) if block.directive == "file")
-    path = tmp_path / "feeds" / FEED / "feed.yaml"
-    path.parent.mkdir(parents=True)
-    monkeypatch.setenv("MADANG_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MADANG_FEEDS", str(tmp_path / "feeds"))
-    monkeypatch.setenv("MADANG_CONNECT_TO", f"http://127.0.0.1:{server.server_port}")
+    with one_file_agency(tmp_path, FEED, monkeypatch) as agency:
 
-    def give(data: bytes, suffix: str = "") -> None:
-        nonlocal answer
-        answer = data
-        path.write_text(declaration.replace("library-loans.csv", f"library-loans.csv{suffix}"), encoding="utf-8")
+        def give(data: bytes, suffix: str = "") -> None:
+            agency.answer = data
+            text = declaration.replace("library-loans.csv", f"library-loans.csv{suffix}")
+            agency.declaration.write_text(text, encoding="utf-8")
 
-    yield give
-    server.shutdown()
-    server.server_close()
+        yield give
 
 
 def test_both_pages_have_the_same_feed_and_the_same_sentences() -> None:

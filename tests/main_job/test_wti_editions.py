@@ -26,8 +26,9 @@ from assets.feeds.load import FOLDER, load_feed
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.assets import build_feed_table, table_asset
-from assets.tables.build import is_current, rebuild
+from assets.tables.build import is_current
 from assets.tables.index import TableIndex, live_paths, read_index
+from assets.tables.replay import rebuild
 from deploy.agency import AgencyConfig, running_agency
 from orchestration.assembly import feed_job, job_name
 from orchestration.failures import guard

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.one_file_agency import one_file_agency
 from tests.orchestration.calling import call
 
 Capture = pytest.CaptureFixture[str]
@@ -45,36 +44,13 @@ def csv(rows: int, refused: int = 0, visitors: int = 40) -> str:
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    answer = b""
+    with one_file_agency(tmp_path, FEED, monkeypatch) as agency:
+        agency.declaration.write_text(DECLARATION, encoding="utf-8")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+        def give(text: str) -> None:
+            agency.answer = text.encode()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    path = tmp_path / "feeds" / FEED / "feed.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(DECLARATION, encoding="utf-8")
-    for name in ("MADANG_STORE", "MADANG_SETS", "MADANG_LEDGER", "DAGSTER_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MADANG_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MADANG_FEEDS", str(tmp_path / "feeds"))
-    monkeypatch.setenv("MADANG_CONNECT_TO", f"http://127.0.0.1:{server.server_port}")
-
-    def give(text: str) -> None:
-        nonlocal answer
-        answer = text.encode()
-
-    yield give
-    server.shutdown()
-    server.server_close()
+        yield give
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -10,8 +10,9 @@ import pytest
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
-from assets.tables.build import contract_digest, is_current, rebuild
+from assets.tables.build import contract_digest, is_current
 from assets.tables.index import TableIndex, live_paths, read_index
+from assets.tables.replay import rebuild
 from tests.tables.making import Home, make_feed, read
 from tests.tables.test_build import DAY, PRICE, ROWS, at, csv_of, wti
 
@@ -90,9 +91,9 @@ def test_a_late_run_of_another_origin_changes_nothing(home: Home) -> None:
 def test_a_late_fetch_leaves_the_quarantine_of_the_latest(home: Home) -> None:
     """What the index lists as quarantined is the latest fetch's, though an older one added rows after it."""
     feed = make_feed([DAY, PRICE], incremental={"kind": "upsert"}, contract={"key": ["day"], "max_quarantine": 1})
-    older = home.archive(feed, csv_of(("2024-01-01", "1"), ("2024-01-02", "old")), datetime(2024, 2, 1, tzinfo=UTC))
-    newer = home.archive(feed, csv_of(("2024-01-03", "3"), ("2024-01-04", "new")), older.started_at + timedelta(days=1))
-    home.build(feed, newer)
+    day = datetime(2024, 2, 1, tzinfo=UTC)
+    home.build(feed, home.archive(feed, csv_of(("2024-01-03", "3"), ("2024-01-04", "new")), day + timedelta(days=1)))
+    older = home.archive(feed, csv_of(("2024-01-01", "1"), ("2024-01-02", "old")), day)
     held = index_of(home, feed).partitions["all"].quarantine
     assert home.build(feed, older).changes.added == 1
     assert index_of(home, feed).partitions["all"].quarantine == held and held.rows == 1

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from assets.feeds.load import FOLDER, load_feed
-from assets.tables.build import rebuild
 from assets.tables.index import live_paths, read_index
+from assets.tables.replay import rebuild
 from tests.tables.making import Home, read
 
 AT = datetime(2026, 11, 1, 3, tzinfo=UTC)
