@@ -107,8 +107,8 @@ class FetchDeps:
 class Answer:
     """A response and what it means. `rows`, `first`: of an Ok page, None where the protocol is not paged.
 
-    `probe`: it was only a look whether anything changed; its body, if any, is none of the fetch's. `sent`: False where a limit
-    of ours stood before the request.
+    `probe`: it was only a look whether anything changed; `lead`: it only said what to ask for; the body of either is none of the
+    fetch's. `sent`: False where a limit of ours stood before the request.
     """
 
     exchange: Exchange
@@ -118,6 +118,7 @@ class Answer:
     canonical_sha256: str | None = None
     provider_stamp: str | None = None
     probe: bool = False
+    lead: bool = False
     sent: bool = True
 
 
@@ -147,12 +148,15 @@ class Asker:
         self.bytes_read = self.responses = self.rows = 0
         self.total: int | None = None
 
-    async def ask(self, request: Request, *, probe: bool = False) -> Answer:
-        """The answer that settles the question: Ok, Empty or NotModified, or a failure that asking again does not mend."""
+    async def ask(self, request: Request, *, probe: bool = False, lead: Callable[[Body], None] | None = None) -> Answer:
+        """The answer that settles the question: Ok, Empty or NotModified, or a failure that asking again does not mend.
+
+        `lead`: reads the body of an Ok answer that says what to ask for next; where it cannot, the answer is Malformed.
+        """
         failures = malformed = 0
         polls_until: datetime | None = None
         while True:
-            answer = await self._once(request, probe)
+            answer = await self._once(request, probe, lead)
             outcome = answer.outcome
             if not answer.sent:
                 return answer
@@ -191,7 +195,7 @@ class Asker:
 
     # --- one request ---
 
-    async def _once(self, request: Request, probe: bool) -> Answer:
+    async def _once(self, request: Request, probe: bool, lead: Callable[[Body], None] | None) -> Answer:
         self._check_cancelled()
         refused = await self._permission(request)
         if refused is not None:
@@ -205,7 +209,7 @@ class Asker:
             on_bytes=lambda n: self._on_bytes(request, n),
         )
         self.responses += sum(1 for e in (*exchange.hops, exchange) if e.status)
-        answer = self._judge(request, exchange, probe)
+        answer = self._judge(request, exchange, probe, lead)
         self.rows += answer.rows or 0
         self.report(every_s=REPORT_EVERY_S)
         self._keep(answer)
@@ -257,7 +261,7 @@ class Asker:
         self._lease(self._host(request))
         self.report(every_s=REPORT_EVERY_S)
 
-    def _judge(self, request: Request, exchange: Exchange, probe: bool) -> Answer:
+    def _judge(self, request: Request, exchange: Exchange, probe: bool, lead: Callable[[Body], None] | None) -> Answer:
         """What the response means: the transport's own verdict first, then the protocol's, then whether its rows can be read."""
         if exchange.verdict is not None:
             return Answer(exchange, exchange.verdict)
@@ -279,13 +283,19 @@ class Asker:
         if probe or not isinstance(outcome, Ok):
             return Answer(exchange, outcome, probe=probe)
         body = Body(exchange.decoded_path, headers, exchange.url, request.step, request.page)
+        if lead is not None:
+            try:
+                lead(body)
+            except UnreadableSource as error:
+                return Answer(exchange, Malformed(error.what))
+            return Answer(exchange, outcome, lead=True)
         rows, first = None, None
         if protocol.paged:
             try:
                 rows, first = _count(protocol.parse(self._feed, self._source, [body]))
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
-        stamp = protocol.provider_stamp(self._source, headers, exchange.head)
+        stamp = request.stamp or protocol.provider_stamp(self._source, headers, exchange.head)
         return Answer(exchange, outcome, rows, first, protocol.canonical_sha256(self._source, body), stamp)
 
     # --- small things ---

@@ -7,7 +7,6 @@ the key's encoding are the kernel's and the transport's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -31,7 +30,9 @@ from assets.protocols.kernel import (
     Step,
     Transient,
     Validators,
+    When,
 )
+from assets.protocols.queries import QuerySource, query_of, steps_of
 from assets.tables.readers.magic import kind_of
 from quality.contract import Strict
 
@@ -67,16 +68,12 @@ class Records(Strict):
     item_key: str = "item"
 
 
-class DataGoKrSource(SourceBase):
+class DataGoKrSource(QuerySource):
     """`source:` of one operation of the gateway."""
 
     protocol: Literal["data_go_kr"]
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$", description="https://apis.data.go.kr/{organisation}/{service}")
     operation: str = Field("", pattern=r"^[A-Za-z0-9_./\-]*$", description="Last part of the address; empty when base_url has it.")
-    params: dict[str, str | int | float | None] = Field(
-        default_factory=dict,
-        description="Query parameters, unencoded; empty ones are not sent; {partition} is the partition's key.",
-    )
     format: FormatSwitch | None = Field(
         None, description="Parameter that asks for JSON; without it the service answers its default."
     )
@@ -112,15 +109,11 @@ class DataGoKr(Protocol[DataGoKrSource]):
     Source: ClassVar[type[SourceBase]] = DataGoKrSource
     paged: ClassVar[bool] = True
 
-    def plan(self, feed: Feed, source: DataGoKrSource, partition: str | None, now: datetime) -> Iterable[Step]:
-        return [Step(params={"partition": partition} if partition else {})]
+    def plan(self, feed: Feed, source: DataGoKrSource, when: When) -> Iterable[Step]:
+        return steps_of(feed, source, when)
 
     def request(self, feed: Feed, source: DataGoKrSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        query: dict[str, str] = {}
-        for name, value in source.params.items():
-            text = "" if value is None else str(value).replace("{partition}", str(step.params.get("partition", "")))
-            if text:  # an empty parameter can bring error 04
-                query[name] = text
+        query = query_of(source, step)  # without empty ones: they can bring error 04
         if source.format is not None:
             query[source.format.param] = source.format.value
         query[source.paging.page_param] = str(cursor.page)

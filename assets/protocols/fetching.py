@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +26,8 @@ from assets.errors import FetchFailed, MadangError
 from assets.feeds.model import Feed
 from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Progress, SystemClock
 from assets.protocols.kernel import (
+    BadRequest,
+    Body,
     Cursor,
     Empty,
     Malformed,
@@ -34,6 +39,7 @@ from assets.protocols.kernel import (
     Request,
     Step,
     Validators,
+    When,
     outcome_name,
 )
 from assets.protocols.pacing import Broken, Done, Paging, Restart
@@ -43,8 +49,8 @@ from assets.transport.secrets import PLACEHOLDER, Secrets
 
 __all__ = ["Clock", "FetchCancelled", "FetchDeps", "Progress", "SystemClock", "fetch", "run_fetch"]
 
-REDIRECT, PROBE = "Redirect", "Probe"
-"""The Madang-Outcome of an archived response that only led elsewhere, or only showed that something had changed."""
+REDIRECT, PROBE, LEAD = "Redirect", "Probe", "Lead"
+"""The Madang-Outcome of an archived response that only led elsewhere, only showed a change, or only said what to ask for."""
 _TRUST = ("agency", "replay", "synthetic")
 
 
@@ -124,23 +130,73 @@ class _Fetch:
 
     async def run(self, now: datetime) -> Outcome:
         """All steps, all pages. Returns the outcome of the whole; failures are outcomes too."""
-        steps = list(self.feed.protocol.plan(self.feed, self.feed.source, self.partition, now))
+        protocol, source = self.feed.protocol, self.feed.source
+        waiting = deque(protocol.plan(self.feed, source, When(now, self.partition, self._since())))
+        empty, answered, rows = [], 0, 0
         try:
-            if await self._probe(steps):
+            if await self._probe(list(waiting)):
                 return NotModified("the probe shows no change")
-            empty, rows = [], 0
-            for step in steps:
-                came, count = await (self._pages(step) if self.feed.protocol.paged else self._single(step))
-                rows += count
+            ordinals = count()
+            while waiting:
+                if not answered and self._same_versions(waiting):
+                    return NotModified("the agency has the same version as last time")
+                step = replace(waiting.popleft(), ordinal=next(ordinals))
+                if step.lead:
+                    waiting.extendleft(reversed(await self._lead(step)))
+                    continue
+                try:
+                    came, more = await (self._pages(step) if protocol.paged else self._single(step))
+                except _Stopped as stop:
+                    waiting.extendleft(reversed(self._smaller(step, stop)))
+                    continue
+                answered, rows = answered + 1, rows + more
                 if isinstance(came, Empty):
                     empty.append(came)
         except _Stopped as stop:
             return stop.outcome
-        if not steps:
+        if not answered:
             return Empty("there is nothing to ask for: the plan has no steps")
-        if len(empty) == len(steps) or (self.feed.protocol.paged and rows == 0):
+        if len(empty) == answered or (protocol.paged and rows == 0):
             return empty[0] if empty else Empty("the agency counts 0 rows")
         return NotModified("the same bytes as last time") if self._all_unchanged() else Ok()
+
+    def _since(self) -> datetime | None:
+        """From when on the agency is asked for changes: the last answer's fetch, less the look-back. None: for everything."""
+        last = self.deps.ledger.last_answered(self.feed.id, self.partition)
+        if last is None or (last.origin == "agency") != self._transport.direct:
+            return None
+        return last.started_at - self.feed.schedule.lookback
+
+    async def _lead(self, step: Step) -> list[Step]:
+        """The steps that a lead's answer tells of. The answer is archived, and is none of the fetch's bodies."""
+        request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), Validators())
+        led: list[Step] = []
+
+        def read(body: Body) -> None:
+            led[:] = self.feed.protocol.follow(self.feed, self.feed.source, step, body)
+
+        answer = await self._asker.ask(request, lead=read)
+        if not isinstance(answer.outcome, Ok | Empty):
+            raise _Stopped(answer.outcome)
+        return led
+
+    def _smaller(self, step: Step, stop: _Stopped) -> list[Step]:
+        """What is asked in place of a step that was too large; any other failure ends the fetch."""
+        parts: list[Step] = []
+        if isinstance(stop.outcome, BadRequest) and stop.outcome.too_large:
+            parts = list(self.feed.protocol.split(self.feed, self.feed.source, step))
+        if not parts:
+            raise stop
+        return parts
+
+    def _same_versions(self, steps: Iterable[Step]) -> bool:
+        """Whether the agency's own stamp of every step is that of the last fetch's bodies."""
+        stamps = [None if step.lead else step.stamp for step in steps]
+        return (
+            bool(stamps)
+            and None not in stamps
+            and sorted(map(str, stamps)) == sorted(str(body.provider_stamp) for body in self._earlier.values())
+        )
 
     async def _probe(self, steps: list[Step]) -> bool:
         """Whether a cheap look shows that nothing changed since the last Ok fetch."""
@@ -154,7 +210,7 @@ class _Fetch:
     async def _single(self, step: Step) -> tuple[Outcome, int]:
         """A step of one response."""
         request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), self._validators(step))
-        answer = await self._settled(request)
+        answer = await self._settled(replace(request, stamp=step.stamp))
         return answer.outcome, 0
 
     async def _pages(self, step: Step) -> tuple[Outcome, int]:
@@ -231,7 +287,9 @@ class _Fetch:
 
     def _keep(self, answer: Answer) -> None:
         """Archive an answer and its redirects, whatever it means, and drop its spooled files."""
-        meant = PROBE if answer.probe and isinstance(answer.outcome, Ok) else outcome_name(answer.outcome)
+        meant = outcome_name(answer.outcome)
+        if isinstance(answer.outcome, Ok):
+            meant = PROBE if answer.probe else LEAD if answer.lead else meant
         for exchange in (*answer.exchange.hops, answer.exchange):
             if exchange.status:
                 self._origins.add(exchange.origin)

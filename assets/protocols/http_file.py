@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from assets.protocols.kernel import (
     SourceBase,
     Step,
     Validators,
+    When,
 )
 from assets.tables.readers.magic import kind_of, mismatch, wide
 from assets.tables.readers.spec import FileShape
@@ -60,8 +60,8 @@ class HttpFile(Protocol[HttpFileSource]):
     name: ClassVar[str] = "http_file"
     Source: ClassVar[type[SourceBase]] = HttpFileSource
 
-    def plan(self, feed: Feed, source: HttpFileSource, partition: str | None, now: datetime) -> Iterable[Step]:
-        return [Step(params={"partition": partition} if partition else {})]
+    def plan(self, feed: Feed, source: HttpFileSource, when: When) -> Iterable[Step]:
+        return [Step(params={"partition": when.partition} if when.partition else {})]
 
     def request(self, feed: Feed, source: HttpFileSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         url = source.url.replace("{partition}", quote(step.params.get("partition", ""), safe=""))

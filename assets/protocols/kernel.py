@@ -83,7 +83,10 @@ class AuthFailed:
 
 @dataclass(frozen=True)
 class BadRequest:
+    """`too_large`: the query asks for more than the agency gives at once; `Protocol.split` may make smaller ones of it."""
+
     reason: str
+    too_large: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ class Request:
     """Which step of the plan this belongs to."""
     page: int = 1
     """Page ordinal within the step, from 1."""
+    stamp: str | None = None
+    """The step's: kept beside the body as the provider's stamp."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +154,28 @@ class Body:
 
 @dataclass(frozen=True)
 class Step:
-    """One independent part of a fetch (a file, a query, a window), paged on its own. `params` are the protocol's own."""
+    """One independent part of a fetch (a file, a query, a window), paged on its own. `params` are the protocol's own.
+
+    `lead`: its one answer holds no rows, but says what to ask for (`Protocol.follow`). `stamp`: the agency's own version of what
+    the step would bring; where all steps have the stamps of the last fetch, none is asked.
+    """
 
     ordinal: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
+    lead: bool = False
+    stamp: str | None = None
+
+
+@dataclass(frozen=True)
+class When:
+    """What a fetch is for. `now`: the moment that it is planned for, aware; `partition`: the part of the feed, None for the whole.
+
+    `since`: when the last fetch that got an answer began, less the schedule's look-back; None where there was none.
+    """
+
+    now: datetime
+    partition: str | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -247,8 +270,16 @@ class Protocol(ABC, Generic[S]):
     paged: ClassVar[bool] = False
 
     @abstractmethod
-    def plan(self, feed: Feed, source: S, partition: str | None, now: datetime) -> Iterable[Step]:
-        """The independent steps of one fetch, in order."""
+    def plan(self, feed: Feed, source: S, when: When) -> Iterable[Step]:
+        """The independent steps of one fetch, in order; the kernel numbers them."""
+
+    def follow(self, feed: Feed, source: S, step: Step, body: Body) -> Iterable[Step]:
+        """The steps that the answer to a lead tells of; asked next. Raises UnreadableSource, nothing else, on hostile bytes."""
+        return ()
+
+    def split(self, feed: Feed, source: S, step: Step) -> Iterable[Step]:
+        """Smaller steps in place of one that is too large for the agency; none where it cannot be smaller."""
+        return ()
 
     @abstractmethod
     def request(self, feed: Feed, source: S, step: Step, cursor: Cursor, validators: Validators) -> Request:

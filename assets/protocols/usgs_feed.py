@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -30,6 +29,7 @@ from assets.protocols.kernel import (
     SourceBase,
     Step,
     Validators,
+    When,
 )
 from assets.tables.readers.magic import mismatch
 
@@ -64,7 +64,7 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
     name: ClassVar[str] = "usgs_feed"
     Source: ClassVar[type[SourceBase]] = UsgsFeedSource
 
-    def plan(self, feed: Feed, source: UsgsFeedSource, partition: str | None, now: datetime) -> Iterable[Step]:
+    def plan(self, feed: Feed, source: UsgsFeedSource, when: When) -> Iterable[Step]:
         return [Step()]
 
     def request(self, feed: Feed, source: UsgsFeedSource, step: Step, cursor: Cursor, validators: Validators) -> Request:

@@ -14,13 +14,15 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from assets.feeds.model import PROTOCOLS
 from assets.protocols.kernel import SourceBase
+from assets.protocols.queries import QuerySource
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "protocols"
-SHARED = "every protocol"
-"""Name of the table of what every `source:` may say."""
+SHARED, QUERIES = "every protocol", "queries"
+"""Names of the tables of what every `source:` may say, and every one with parameters."""
 
 WORDS = {
     "auth.kind": "none, query_key, header_key or path_key (the key stands at `{key}` in the address).",
@@ -47,10 +49,12 @@ WORDS = {
 
 def table(name: str) -> str:
     """The Markdown table of a protocol's own fields, or of the shared ones."""
-    model: type[BaseModel] = SourceBase if name == SHARED else PROTOCOLS[name].Source
-    shared = set(SourceBase.model_fields)
+    model: type[BaseModel] = {SHARED: SourceBase, QUERIES: QuerySource}.get(name) or PROTOCOLS[name].Source
+    shared = {"protocol"} if name == SHARED else set(SourceBase.model_fields)
+    if name not in (SHARED, QUERIES) and issubclass(model, QuerySource):
+        shared |= set(QuerySource.model_fields)
     lines = ["| field | default | meaning |", "| --- | --- | --- |"]
-    for path, info in _fields(model, skip={"protocol"} if name == SHARED else shared):
+    for path, info in _fields(model, skip=shared):
         default = "required" if info.is_required() else f"`{_shown(info.get_default(call_default_factory=True))}`"
         meaning = info.description or WORDS[path]
         lines.append(f"| `{path}` | {default} | {meaning.replace('|', chr(92) + '|')} |")
@@ -76,7 +80,7 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
 def _shown(value: Any) -> str:
     if value is None:
         return "null"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return json.dumps(to_jsonable_python(value), ensure_ascii=False)
 
 
 def with_tables(text: str) -> str:

@@ -42,6 +42,7 @@ from assets.protocols.kernel import (
     Step,
     Transient,
     Validators,
+    When,
 )
 from assets.store import Store
 from assets.tables.rows import RowStream, batch_schema
@@ -85,7 +86,7 @@ class _Plain(Protocol[_Source]):
     name: ClassVar[str] = "test_file"
     Source: ClassVar[type[SourceBase]] = _Source
 
-    def plan(self, feed: Feed, source: _Source, partition: str | None, now: datetime) -> Iterable[Step]:
+    def plan(self, feed: Feed, source: _Source, when: When) -> Iterable[Step]:
         return [Step()]
 
     def request(self, feed: Feed, source: _Source, step: Step, cursor: Cursor, validators: Validators) -> Request:

@@ -6,7 +6,6 @@ import gzip
 import random
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
 import pytest
 
@@ -17,6 +16,7 @@ from assets.protocols.kernel import (
     Request,
     Step,
     Validators,
+    When,
 )
 from tests.loopback import Answer, Seen
 from tests.protocols.fetching_scene import (  # noqa: F401  fixtures
@@ -237,7 +237,7 @@ def test_a_probe_spares_the_fetch_where_nothing_changed(world: World, monkeypatc
 class _Parts(_Plain):
     """Three files in one fetch."""
 
-    def plan(self, feed: Feed, source: _Source, partition: str | None, now: datetime) -> Iterable[Step]:
+    def plan(self, feed: Feed, source: _Source, when: When) -> Iterable[Step]:
         return [Step(n) for n in range(3)]
 
     def request(self, feed: Feed, source: _Source, step: Step, cursor: Cursor, validators: Validators) -> Request:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from datetime import datetime
 
 import pytest
 
 from assets.feeds.model import PROTOCOLS, Feed
-from assets.protocols.kernel import (
-    Step,
-)
+from assets.protocols.kernel import Step, When
 from tests.loopback import Answer, Seen
 from tests.protocols.fetching_scene import (  # noqa: F401  fixtures
     ROWS,
@@ -106,7 +103,7 @@ def test_a_malformed_page_is_asked_once_more(world: World) -> None:
 class _Windows(_Pages):
     """Two queries in one fetch, each paged on its own."""
 
-    def plan(self, feed: Feed, source: _Source, partition: str | None, now: datetime) -> Iterable[Step]:
+    def plan(self, feed: Feed, source: _Source, when: When) -> Iterable[Step]:
         return [Step(0), Step(1)]
 
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from assets.protocols.kernel import (
     Step,
     Transient,
     Validators,
+    When,
 )
 
 URL = "https://files.example.go.kr/a/rows.csv"
@@ -77,7 +79,7 @@ def test_conditional_request_prefers_the_etag() -> None:
 
 def test_partition_stands_in_the_address_encoded() -> None:
     feed = feed_of({"url": "https://h.example/{partition}.csv"})
-    [step] = PROTOCOL.plan(feed, feed.source, "2026/01", None)  # type: ignore[arg-type]
+    [step] = PROTOCOL.plan(feed, feed.source, When(datetime(2026, 2, 1, tzinfo=UTC), "2026/01"))
     assert PROTOCOL.request(feed, feed.source, step, Cursor(), Validators()).url == "https://h.example/2026%2F01.csv"
 
 
