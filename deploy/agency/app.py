@@ -127,7 +127,8 @@ class Agency:
         )
         reply = route.engine.answer(route, source, asked)
         for name, fault in active.items():
-            if change := faults.CHANGES.get(name):
+            # An engine commits its own faults, by the same names where they have a form of their own.
+            if name not in route.engine.FAULTS and (change := faults.CHANGES.get(name)):
                 reply = change(reply, asked, fault)
         reply = reply.with_headers(madang_origin=source.origin)
         if not faults.UNCONDITIONAL & active.keys():
