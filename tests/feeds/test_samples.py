@@ -19,7 +19,8 @@ from assets.tables.staging import Staged, stage
 from deploy.agency.engines.data_go_kr import envelope
 from deploy.agency.make_samples import REFUSED, samples
 
-SAMPLES = sorted(p.relative_to(FOLDER).as_posix() for p in FOLDER.glob("*/sample*"))
+SAMPLES = sorted(samples())
+"""Those that are generated; the others were written by hand, and `test_shipped.py` reads them all through their protocol."""
 
 REAL: dict[str, tuple[str, int, int, dict[str, int]]] = {
     # feed: file, rows read, accepted, refused by rule
@@ -47,9 +48,7 @@ def judged(feed: Feed, path: Path, workdir: Path) -> tuple[Staged, Judgement]:
 
 
 def test_samples_are_what_the_generator_makes() -> None:
-    made = samples()
-    assert sorted(made) == SAMPLES
-    for name, body in made.items():
+    for name, body in samples().items():
         assert (FOLDER / name).read_bytes() == body, f"{name}: run python -m deploy.agency.make_samples"
 
 
