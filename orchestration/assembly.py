@@ -3,6 +3,7 @@
 A feed whose declaration is broken must not take the others down: it is left out, and `madang feed check` says why.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.archive.assets import archive_asset, archive_key_of, group_of
-from assets.feeds.load import load_feeds
+from assets.feeds.load import is_ready, load_feeds
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.assets import table_asset, table_key_of
@@ -47,8 +48,8 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     sets_job = dg.define_asset_job("build_sets", selection=_downstream(), description="dbt models and training sets.")
     freshness_job = dg.define_asset_job(
         FRESHNESS_JOB,
-        selection=_freshness_of(feed for feed in feeds.values() if feed.enabled),
-        description="Was every enabled feed asked on time? Reads the ledger, asks nobody.",
+        selection=_freshness_of(feed for feed in feeds.values() if is_ready(feed, os.environ)),
+        description="Was every feed that is enabled and has its key asked on time? Reads the ledger, asks nobody.",
     )
     return dg.Definitions(
         assets=[*archives, *tables, build_dbt_assets(feeds), *products],
@@ -117,13 +118,13 @@ def feed_job(feed: Feed) -> FeedJob:
 
 
 def feed_schedule(feed: Feed, job: Job) -> dg.ScheduleDefinition:
-    """The feed's own cron expression in its own time zone; running as soon as the daemon does, if the feed is enabled."""
+    """The feed's own cron expression in its own time zone; running with the daemon, if the feed is enabled and has its key."""
     return dg.ScheduleDefinition(
         name=job_name(feed),
         job=job,
         cron_schedule=feed.schedule.cron,
         execution_timezone=feed.schedule.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING if feed.enabled else dg.DefaultScheduleStatus.STOPPED,
+        default_status=dg.DefaultScheduleStatus.RUNNING if is_ready(feed, os.environ) else dg.DefaultScheduleStatus.STOPPED,
         description=feed.title,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -129,19 +129,30 @@ def next_runs(feed: Feed, now: datetime | None = None, count: int = NEXT_RUNS) -
     return found
 
 
-def rows(feeds: Iterable[Feed]) -> list[dict[str, Any]]:
-    """One row a feed, as `madang feed list` shows them."""
+def rows(feeds: Iterable[Feed], environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One row a feed, as `madang feed list` shows them.
+
+    `enabled`: yes, no, or the name of the key that it waits for; `verified`: when its real answer, and its licence page, were
+    archived.
+    """
     return [
         {
             "id": feed.id,
             "agency": feed.agency.name,
             "protocol": feed.source.protocol,
-            "enabled": feed.enabled,
+            "enabled": "yes" if is_ready(feed, environment) else f"needs {feed.source.auth.secret}" if feed.enabled else "no",
             "schedule": f"{feed.schedule.cron} {feed.schedule.timezone}",
             "licence": feed.licence.id,
+            "verified": ", ".join(str(when) for when in (feed.verified.live, feed.verified.licence_page) if when) or "never",
         }
         for feed in sorted(feeds, key=lambda f: f.id)
     ]
+
+
+def is_ready(feed: Feed, environment: Mapping[str, str]) -> bool:
+    """Whether the feed runs on its schedule: it is enabled, and the key that it needs is there."""
+    secret = feed.source.auth.secret
+    return feed.enabled and (secret is None or bool(environment.get(secret)))
 
 
 def feed_json_schema() -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Route(Strict):
     """One address of one agency. `id` is the feed's, and the name by which faults are switched; `kind`: the engine's name.
 
     `path`: the address, or what all its addresses begin with, by the engine. `real`: name of the file that --data serves in
-    place of the sample; `editions`: name of a folder of dated files below --data; `sample`: a feed whose sample serves here too.
+    place of the sample; `editions`: name of a folder of dated files below --data.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Route(Strict):
     path: str
     real: str | None = None
     editions: str | None = None
-    sample: str | None = None
+    demo: bool = Field(False, description="Whether `madang demo` pulls the feed.")
     per_day: int = Field(1000, gt=0, description="Calls a day, until midnight in Seoul.")
     options: dict[str, Any] = Field(default_factory=dict, description="The engine's own.")
 
@@ -88,7 +88,7 @@ def source_of(route: Route, today: date, *, data: Path | None = None, feeds: Pat
         return _edition(data / route.editions, today, "replay")
     if data is not None and route.real is not None and (data / route.real).is_file():
         return _plain(data / route.real, "replay")
-    folder = feeds / (route.sample or route.id)
+    folder = feeds / route.id
     if route.editions is not None and (found := _editions(folder)):
         return _edition(folder, today, "synthetic") if found else None
     sample = next((p for p in sorted(folder.glob("sample.*")) if not _EDITION.search(p.name)), None)

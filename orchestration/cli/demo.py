@@ -14,7 +14,7 @@ import typer
 
 from assets.errors import MadangError
 from orchestration.cli.output import Json, out, print_json, print_table, progress, say
-from orchestration.cli.standin import MARK, agency, environment
+from orchestration.cli.standin import MARK, agency, demo_feeds, environment
 from orchestration.settings import ROOT, Settings
 
 REAL_HOME = ROOT / ".madang-data"
@@ -31,13 +31,13 @@ def demo(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Pull every shipped feed from a stand-in agency, build the models, release the training sets. Asks no real agency.
+    """Pull the nine demo feeds from a stand-in agency, build the models, release the training sets. Asks no real agency.
 
     It takes some minutes. Run it twice: the second run finds every feed unchanged and releases nothing.
     """
     started = time.monotonic()
     settings = demo_settings(home, data)
-    with agency(data) as variables, environment(variables):
+    with agency(data, settings) as variables, environment(variables):
         settings = replace(settings, connect_to=variables["MADANG_CONNECT_TO"])
         feeds, sets = run_demo(settings)
     report = {"feeds": feeds, "sets": sets, "seconds": round(time.monotonic() - started, 1)}
@@ -75,8 +75,8 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
 
 
 def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every enabled feed in a Dagster run of its own, then dbt and the sets if anything changed."""
-    from assets.feeds.load import load_feeds
+    """Every feed of the demo, and of other folders, in a Dagster run of its own, then dbt and the sets if anything changed."""
+    from assets.feeds.load import load_feeds, shipped
     from assets.store import Store
     from assets.training_sets.load import load_sets
     from orchestration.assembly import build_definitions, job_name
@@ -84,7 +84,8 @@ def run_demo(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, A
     from orchestration.cli.feed import counts_of
     from orchestration.running import instance, run_job
 
-    feeds = {id_: feed for id_, feed in load_feeds(settings.feed_folders).feeds.items() if feed.enabled}
+    others = shipped().keys() - demo_feeds()
+    feeds = {id_: feed for id_, feed in load_feeds(settings.feed_folders).feeds.items() if feed.enabled and id_ not in others}
     sets = load_sets(settings.set_folders).sets
     definitions = build_definitions(settings)
     store = Store(settings.store_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,15 +26,19 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="A feed's id, like kr.seou
 
 @app.command("list", epilog=example("madang feed list"))
 def list_(json_: Json = False) -> None:
-    """Every declared feed: agency, protocol, whether it is enabled, schedule and licence."""
+    """Every declared feed: agency, protocol, schedule, licence, and when its real answer and its licence page were last archived.
+
+    A feed that waits for a key says which; it runs on its schedule once the key is in the environment.
+    """
     from assets.feeds.load import load_feeds, rows
 
     feeds, problems = load_feeds(Settings.from_environment().feed_folders)
-    listed = rows(feeds.values())
+    listed = rows(feeds.values(), os.environ)
     if json_:
         print_json(listed)
     else:
-        print_table(["feed", "agency", "protocol", "enabled", "schedule", "licence"], ([*row.values()] for row in listed))
+        columns = ["feed", "agency", "protocol", "enabled", "schedule", "licence", "verified"]
+        print_table(columns, ([*row.values()] for row in listed))
     _leave_out(problems)
 
 

@@ -22,18 +22,30 @@ IN_PLACE = "This home holds demo rows: the stand-in agency answers for every age
 
 
 @contextmanager
-def agency(data: Path | None) -> Iterator[dict[str, str]]:
+def agency(data: Path | None, settings: Settings, *, every_key: bool = False) -> Iterator[dict[str, str]]:
     """The stand-in agency, served while the context lasts; yields the environment that leads to it.
 
-    Its key is its own: a real one of the environment is neither sent to it nor known to it.
+    Its key is its own: a real one of the environment is neither sent to it nor known to it. `every_key`: also for feeds that the
+    demo does not pull, which without a key are not on their schedules.
     """
+    from assets.feeds.load import load_feeds
     from deploy.agency import DEMO_KEY, AgencyConfig, running_agency
 
+    feeds, pulled = load_feeds(settings.feed_folders).feeds, demo_feeds()
+    named = {feed.source.auth.secret: feed.id in pulled for feed in feeds.values() if feed.source.auth.secret}
+    keys = {name: DEMO_KEY for name, wanted in named.items() if wanted or every_key or name in os.environ}
     with running_agency(AgencyConfig(data=data)) as url:
-        yield {"MADANG_CONNECT_TO": url, "DATA_GO_KR_KEY": DEMO_KEY}
+        yield {"MADANG_CONNECT_TO": url, **keys}
 
 
-def agency_of(settings: Settings) -> AbstractContextManager[dict[str, str]] | None:
+def demo_feeds() -> set[str]:
+    """The shipped feeds that the demo pulls."""
+    from deploy.agency.routes import load_routes
+
+    return {route.id for route in load_routes() if route.demo}
+
+
+def agency_of(settings: Settings, *, every_key: bool = False) -> AbstractContextManager[dict[str, str]] | None:
     """The stand-in for a home that the demo filled, with the same data; None for any other home."""
     mark = settings.home / MARK
     if not mark.exists():
@@ -45,7 +57,7 @@ def agency_of(settings: Settings) -> AbstractContextManager[dict[str, str]] | No
             where=data,
             mend="put the folder back, or use another MADANG_HOME",
         )
-    return agency(Path(data) if data else None)
+    return agency(Path(data) if data else None, settings, every_key=every_key)
 
 
 @contextmanager
@@ -53,7 +65,7 @@ def answering(settings: Settings) -> Iterator[Settings]:
     """The settings with which a command asks agencies. In a home of the demo the stand-in is served while the context lasts,
     unless MADANG_CONNECT_TO names who answers.
     """
-    served = agency_of(settings) if settings.connect_to is None else None
+    served = agency_of(settings, every_key=True) if settings.connect_to is None else None
     if served is None:
         yield settings
         return

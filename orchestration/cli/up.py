@@ -173,9 +173,9 @@ def _answers(port: int) -> bool:
 
 
 def _enabled(settings: Settings) -> int:
-    from assets.feeds.load import load_feeds
+    from assets.feeds.load import is_ready, load_feeds
 
-    return sum(feed.enabled for feed in load_feeds(settings.feed_folders).feeds.values())
+    return sum(is_ready(feed, os.environ) for feed in load_feeds(settings.feed_folders).feeds.values())
 
 
 def _say(text: str) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 import duckdb
 import pytest
 
+from assets.archive.ledger import Ledger
 from deploy.agency import AgencyConfig, running_agency
 from orchestration.assembly import build_definitions
 from orchestration.running import RunResult, instance, run_job
@@ -146,7 +147,10 @@ def test_no_form_of_the_key_is_in_any_file_of_the_home(home: tuple[Path, list[Ru
 
 def test_what_was_echoed_is_masked_at_equal_length_and_flagged(home: tuple[Path, list[RunResult]]) -> None:
     path, _ = home
-    unpacked = [gzip.decompress(file.read_bytes()) for file in sorted(path.rglob("*.warc.gz"))]
+    ledger = Ledger(f"sqlite:///{path}/ledger.sqlite")
+    # In the order in which they began: within one second their names say nothing of it.
+    unpacked = [gzip.decompress((path / "store" / fetch.warc_key).read_bytes()) for fetch in ledger.history(FEED)]
+    ledger.close()
     assert len(unpacked) == 5
     assert b"Madang-Masked" not in unpacked[0]
     for warc in (unpacked[1], unpacked[3], unpacked[4]):

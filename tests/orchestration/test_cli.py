@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -16,7 +17,7 @@ import duckdb
 import pytest
 import typer.main
 
-from assets.feeds.load import load_feeds
+from assets.feeds.load import is_ready, load_feeds
 from deploy.agency import DEMO_KEY, running_agency
 from deploy.agency.make_samples import REFUSED
 from orchestration.cli import app
@@ -49,20 +50,32 @@ def test_feed_list_for_machines(capsys: Capture) -> None:
     done = call("feed", "list", "--json", capsys=capsys)
     assert done.code == 0 and len(done.out.splitlines()) == 1
     listed = json.loads(done.out)
-    assert [list(line) for line in listed] == [["id", "agency", "protocol", "enabled", "schedule", "licence"]] * len(FEEDS)
+    columns = ["id", "agency", "protocol", "enabled", "schedule", "licence", "verified"]
     feeds = load_feeds().feeds
+    assert [list(line) for line in listed] == [columns] * len(feeds)
     for line in listed:
         feed = feeds[line["id"]]
         assert line["agency"] == feed.agency.name and line["protocol"] == feed.source.protocol
-        assert line["enabled"] is True and line["licence"] == feed.licence.id
+        waits = f"needs {feed.source.auth.secret}" if feed.enabled else "no"
+        assert line["enabled"] == ("yes" if is_ready(feed, os.environ) else waits) and line["licence"] == feed.licence.id
+        assert line["verified"] == "never"
         assert line["schedule"].startswith(feed.schedule.cron)
-    assert sorted(line["id"] for line in listed) == FEEDS
+    assert sorted(line["id"] for line in listed) == sorted(feeds)
+
+
+def test_a_feed_waits_for_its_key_and_is_ready_with_it(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, said in ((None, "needs DATA_GO_KR_KEY"), ("a key", "yes")):
+        monkeypatch.delenv("DATA_GO_KR_KEY", raising=False)
+        if key:
+            monkeypatch.setenv("DATA_GO_KR_KEY", key)
+        listed = {line["id"]: line for line in json.loads(call("feed", "list", "--json", capsys=capsys).out)}
+        assert listed["kr.airkorea.sido_hourly"]["enabled"] == said
 
 
 def test_feed_list_for_people_and_what_it_leaves_out(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = call("feed", "list", capsys=capsys)
     assert done.code == 0
-    assert done.out.splitlines()[0].split() == ["feed", "agency", "protocol", "enabled", "schedule", "licence"]
+    assert done.out.splitlines()[0].split() == ["feed", "agency", "protocol", "enabled", "schedule", "licence", "verified"]
     assert "서울특별시" in done.out
     (tmp_path / "feeds" / "kr.broken.feed").mkdir(parents=True)
     (tmp_path / "feeds" / "kr.broken.feed" / "feed.yaml").write_text("id: kr.broken.feed\n", encoding="utf-8")
