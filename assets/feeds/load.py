@@ -107,16 +107,21 @@ def check(paths: Iterable[Path], *, now: datetime | None = None) -> Check:
 
 
 def next_runs(feed: Feed, now: datetime | None = None, count: int = NEXT_RUNS) -> list[datetime]:
-    """The next run times of the schedule after `now` (aware; default: the present), in its time zone.
+    """The next run times of the feed's schedule after `now` (aware; default: the present), in its time zone."""
+    return next_times(feed.schedule.cron, feed.schedule.timezone, now or datetime.now(UTC), count)
+
+
+def next_times(cron: str, timezone: str, now: datetime, count: int = NEXT_RUNS) -> list[datetime]:
+    """The next times of a cron expression on the wall clock of a zone, after `now`.
 
     Fewer where the expression names no more days. A moment that the clock skips in spring is no run time.
     """
     from croniter import CroniterBadDateError, croniter
 
-    zone = ZoneInfo(feed.schedule.timezone)
+    zone = ZoneInfo(timezone)
     # Cron counts on the wall clock, so the zone is put on afterwards.
-    start = (now or datetime.now(UTC)).astimezone(zone)
-    ticks = croniter(feed.schedule.cron, start.replace(tzinfo=None), implement_cron_bug=True)
+    start = now.astimezone(zone)
+    ticks = croniter(cron, start.replace(tzinfo=None), implement_cron_bug=True)
     found: list[datetime] = []
     while len(found) < count:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import Field, model_validator
 
@@ -165,6 +165,20 @@ class DataGoKr(Protocol[DataGoKrSource]):
         if envelope.total == 0 and request.page == 1:
             return Empty("totalCount 0")
         return Ok(PageInfo(total=envelope.total, page_size=envelope.page_size, page_number=envelope.page_number))
+
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        parts = urlsplit(url)
+        if parts.hostname != "apis.data.go.kr":
+            return None
+        base, _, operation = parts.path.rstrip("/").rpartition("/")
+        query = dict(parse_qsl(parts.query))
+        paging = {"pageNo", "numOfRows", "serviceKey", "ServiceKey"}
+        given = {name: value for name, value in query.items() if name not in paging}
+        switch = next((name for name, value in given.items() if value.lower() == "json"), None)
+        source: dict[str, Any] = {"protocol": self.name, "base_url": f"https://{parts.hostname}{base}", "operation": operation}
+        if switch is not None:
+            source["format"] = {"param": switch, "value": given.pop(switch)}
+        return source | ({"params": given} if given else {})
 
     def parse(self, feed: Feed, source: DataGoKrSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.json_reader import stream_of  # loads Arrow: not at definition load

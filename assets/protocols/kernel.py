@@ -307,6 +307,10 @@ class Protocol(ABC, Generic[S]):
     def parse(self, feed: Feed, source: S, bodies: Sequence[Body]) -> RowStream:
         """The rows of all Ok bodies of a fetch, in order. Raises UnreadableSource, nothing else, on hostile bytes."""
 
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        """A `source:` block for an address that somebody pasted; None where it is not this protocol's. No key in it is kept."""
+        return None
+
     def probe(self, feed: Feed, source: S, validators: Validators) -> Request | None:
         """A cheap request that shows whether anything changed, or None where the protocol has none."""
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,10 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
 
     name: ClassVar[str] = "usgs_feed"
     Source: ClassVar[type[SourceBase]] = UsgsFeedSource
+
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        match = re.fullmatch(r"https?://earthquake\.usgs\.gov/earthquakes/feed/v1\.0/summary/([a-z0-9._]+)\.geojson", url)
+        return {"protocol": self.name, "feed": match[1]} if match else None
 
     def plan(self, feed: Feed, source: UsgsFeedSource, when: When) -> Iterable[Step]:
         return [Step()]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assets.errors import MadangError
+from orchestration.cli.new import new
 from orchestration.cli.output import Json, example, out, print_json, print_table, progress, say
 from orchestration.cli.preview import preview
 from orchestration.cli.standin import answering
@@ -80,6 +81,11 @@ def check(
         for id_, runs in found.next_runs.items():
             out.print(f"[green]✓[/] {id_}   next: {', '.join(f'{run:%m-%d %H:%M %Z}' for run in runs)}", highlight=False)
     raise typer.Exit(1 if found.problems else 0)
+
+
+app.command(epilog=example("madang feed new", "madang feed new --file loans.csv --url https://www.hanbit.example/open/loans.csv"))(
+    new
+)
 
 
 app.command(epilog=example("madang feed preview kr.seoul.bike_hourly --rows 3"))(preview)

@@ -1,0 +1,125 @@
+"""The `feed.yaml` of what was looked at and answered: text for people, that the checker reads without a problem.
+
+Pure but for `write_feed`. What columns there are is `columns.py`'s proposal; who answers the questions, the caller's business.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from assets.errors import MadangError
+from assets.feeds.load import FEED_FILE
+from assets.feeds.model import FEED_ID
+from assets.onboarding.columns import Proposal
+from assets.onboarding.looking import Sample
+from assets.onboarding.naming import column_name
+
+ZONES = {
+    "KR": "Asia/Seoul",
+    "US": "America/New_York",
+    "JP": "Asia/Tokyo",
+    "GB": "Europe/London",
+    "DE": "Europe/Berlin",
+    "FR": "Europe/Paris",
+}
+"""The zone of an agency's schedule where nothing else is said."""
+_GENERIC = frozenset(("www", "api", "apis", "data", "open", "openapi", "files", "example", "kr", "us", "uk", "jp", "de", "fr")) | {
+    *("go", "or", "co", "ac", "re", "gov", "com", "org", "net"),
+}
+"""Parts of a host that name no agency."""
+_PLAIN = re.compile(r"[A-Za-z가-힣_/*][\w가-힣 ()/.*_-]*")
+_RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~", "nan", "inf"})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What only a person can say of a feed. `schedule`: a cron expression."""
+
+    id: str
+    title: str
+    agency: str
+    country: str
+    licence: str
+    licence_url: str
+    schedule: str
+    timezone: str
+    documentation: str | None = None
+    contact_name: str | None = None
+    contact_email: str | None = None
+
+
+def suggested_id(country: str, address: str, title: str) -> str:
+    """country.agency.name, from the address's host and the title: kr.hanbit.library_loans."""
+    host = (urlsplit(address).hostname or "agency.example").split(".")
+    agency = next((part for part in host if part not in _GENERIC and not part.isdigit()), "agency")
+    return f"{country.lower()}.{_word(agency)}.{_word(title) or 'rows'}"
+
+
+def _word(text: str) -> str:
+    return re.sub(r"_+", "_", column_name(text))[:40].strip("_")
+
+
+def feed_yaml(sample: Sample, proposal: Proposal, answers: Answers) -> str:
+    """The whole declaration. A fetch is the whole table anew; where the rows have a key, what vanishes is withdrawn."""
+    parts = [
+        f"id: {answers.id}",
+        f"title: {_scalar(answers.title)}",
+        f"agency: {_flow({'name': answers.agency, 'country': answers.country})}",
+        f"licence: {_flow({'id': answers.licence, 'url': answers.licence_url})}",
+        *([f"documentation: {_scalar(answers.documentation)}"] if answers.documentation else []),
+        f"schedule: {_flow({'cron': answers.schedule, 'timezone': answers.timezone})}",
+        "source:",
+        *(f"  {name}: {_value(value)}" for name, value in sample.source.items()),
+    ]
+    decode = {**({"encoding": sample.encoding} if sample.encoding else {}), **proposal.decode}
+    if decode:
+        parts += ["decode:", *(f"  {name}: {_value(value)}" for name, value in decode.items())]
+    parts += ["contract:"]
+    if proposal.key:
+        parts.append(f"  key: {_value(list(proposal.key))}")
+    parts += ["  columns:", *(f"    - {_flow(column.as_column())}" for column in proposal.columns)]
+    if answers.contact_name:
+        contact = {"name": answers.contact_name, **({"email": answers.contact_email} if answers.contact_email else {})}
+        parts.append(f"contact: {_flow(contact)}")
+    return "\n".join(parts) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _flow(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    return _scalar(value)
+
+
+def _flow(value: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{_scalar(name)}: {_value(inner)}" for name, inner in value.items()) + "}"
+
+
+def _scalar(value: Any) -> str:
+    """Plain where that cannot be read in two ways; else in JSON's quotes, which are YAML's too."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    plain = _PLAIN.fullmatch(value) and value == value.strip() and value.lower() not in _RESERVED and not value.startswith("*")
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def write_feed(folder: Path, answers: Answers, text: str) -> Path:
+    """Write `<folder>/<id>/feed.yaml`; MadangError where there is one already, or the id is none."""
+    if not re.fullmatch(FEED_ID, answers.id):
+        raise MadangError(
+            f"'{answers.id[:80]}' is no feed id",
+            mend="lower-case words joined by _, segments joined by '.': kr.hanbit.library_loans",
+        )
+    path = folder / answers.id / FEED_FILE
+    if path.exists():
+        raise MadangError("there is a feed already", where=str(path), mend="choose another id, or change that file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,250 @@
+"""What a file in hand is, from its bytes: format, container, encoding, dialect, where its records are.
+
+A proposal, shown to a person before it is declared: only here is anything sniffed; a declared feed is read as declared.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assets.errors import UnreadableSource
+from assets.onboarding.words import Note
+from assets.tables.readers.magic import NAMES, kind_of
+
+LOOK_BYTES = 4 * 1024 * 1024
+"""So much of a file, unpacked, is looked at."""
+_TABLES = {".csv": "csv", ".tsv": "tsv", ".txt": "csv", ".json": "json", ".jsonl": "jsonl", ".geojson": "geojson", ".xml": "xml",
+           ".xls": "xls", ".xlsx": "xlsx", ".parquet": "parquet"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`shape`: fields of `source:` that describe the file, without defaults. `encoding`: None where none is to be declared."""
+
+    shape: dict[str, Any]
+    encoding: str | None = None
+    notes: tuple[Note, ...] = ()
+    """What a person should look at."""
+
+
+def layout_of(path: Path, name: str) -> Layout:
+    """The layout of one file. `name`: its file name or address. Raises UnreadableSource where it is no table that Madang reads."""
+    with path.open("rb") as file:
+        head = file.read(LOOK_BYTES)
+    kind = kind_of(head[:8192])
+    suffix = Path(name.split("?", 1)[0].split("#", 1)[0].lower()).suffix
+    if kind == "gzip":
+        with gzip.open(io.BytesIO(head)) as packed:
+            inner = _read(packed)
+        found = _plain(inner, Path(name.lower().removesuffix(".gz")).suffix)
+        return Layout({**found.shape, **({} if suffix == ".gz" else {"container": "gzip"})}, found.encoding, found.notes)
+    if kind == "zip":
+        return _zip(path, suffix)
+    return _plain(head, suffix, whole=len(head) < LOOK_BYTES)
+
+
+def _read(packed: Any) -> bytes:
+    try:
+        return bytes(packed.read(LOOK_BYTES))
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UnreadableSource(
+            f"the archive cannot be unpacked ({type(error).__name__})", mend="ask the agency for it anew"
+        ) from None
+
+
+def _zip(path: Path, suffix: str) -> Layout:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        raise UnreadableSource("a ZIP archive that cannot be opened", mend="ask the agency for it anew") from None
+    with archive:
+        members = [m for m in archive.infolist() if not m.is_dir()]
+        if any(m.filename == "xl/workbook.xml" for m in members):
+            return Layout({"format": "xlsx"}, notes=(Note("sheet"),))
+        tables = sorted((m for m in members if Path(m.filename.lower()).suffix in _TABLES), key=lambda m: -m.file_size)
+        if not tables:
+            raise UnreadableSource("a ZIP archive without a table that Madang reads", mend="look at what is in it")
+        ending = Path(tables[0].filename.lower()).suffix
+        with archive.open(tables[0]) as packed:
+            inner = _plain(_read(packed), ending)
+    shape: dict[str, Any] = dict(inner.shape)
+    if suffix != ".zip":
+        shape["container"] = "zip"
+    notes = inner.notes
+    if len(members) > 1:
+        shape["member"] = f"*{ending}"
+        notes = (*notes, Note("members", {"count": len(members), "member": f"*{ending}"}))
+    return Layout(shape, inner.encoding, notes)
+
+
+def _plain(data: bytes, suffix: str, *, whole: bool = False) -> Layout:
+    kind = kind_of(data[:8192])
+    if kind == "ole":
+        return Layout({"format": "xls"}, notes=(Note("sheet"),))
+    if kind == "parquet":
+        return Layout({"format": "parquet"})
+    if kind == "json" and suffix not in (".csv", ".tsv", ".txt"):
+        return _json(data, suffix)
+    if kind == "xml":
+        return _xml(data)
+    if kind not in ("text", "json"):
+        raise UnreadableSource(f"{NAMES.get(kind, kind)}, which is no table", mend="look at what the address gives in a browser")
+    text, encoding = _text(data)
+    return Layout(*_csv(text, suffix, encoding))
+
+
+# --- text ------------------------------------------------------------------------------------------------------------------
+
+
+def _text(data: bytes) -> tuple[str, str | None]:
+    """The text, and the encoding to declare (None: UTF-8, which needs no declaration). The ladder of protocols.md 1.6."""
+    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if data.startswith(mark):
+            return data.decode(name, "ignore"), None
+    for name in ("utf-8", "cp949"):
+        try:
+            return _decoded(data, name), None if name == "utf-8" else name
+        except UnicodeDecodeError:
+            continue
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data).best()
+    if best is None:
+        raise UnreadableSource("text in an encoding that nothing suggests", mend="ask the agency which encoding it is in")
+    return str(best), best.encoding
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """Strict, but for a character that the look cut in half."""
+    import codecs
+
+    return codecs.getincrementaldecoder(name)("strict").decode(data, final=len(data) < LOOK_BYTES)
+
+
+def _csv(text: str, suffix: str, encoding: str | None) -> tuple[dict[str, Any], str | None, tuple[Note, ...]]:
+    lines = text.splitlines()[:2000]
+    if not any(line.strip() for line in lines):
+        raise UnreadableSource("a file without a line of text", mend="look at what the address gives")
+    delimiter = max(",\t;|", key=lambda d: _regularity(lines, d))
+    rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
+    width = _usual([len(row) for row in rows if any(cell.strip() for cell in row)])
+    shape: dict[str, Any] = {"format": "tsv" if delimiter == "\t" else "csv"}
+    dialect: dict[str, Any] = {}
+    if delimiter not in (",", "\t"):
+        dialect["delimiter"] = delimiter
+    notes = []
+    header = next((n for n, row in enumerate(rows) if len(row) == width and all(cell.strip() for cell in row)), 0)
+    if header:
+        dialect["header_row"] = header + 1
+        notes.append(Note("above_header", {"count": header}))
+    if width < 2:
+        notes.append(Note("one_column"))
+    if _looks_like_values(rows[header]):
+        dialect["header_row"] = 0
+        dialect["columns"] = [f"column_{n + 1}" for n in range(width)]
+        notes.append(Note("no_header"))
+    if dialect:
+        shape["csv"] = dialect
+    return shape, encoding, tuple(notes)
+
+
+def _regularity(lines: list[str], delimiter: str) -> tuple[float, int]:
+    """How far lines agree on a number of cells, more than one."""
+    counts = [len(row) for row in csv.reader(io.StringIO("\n".join(lines[:300])), delimiter=delimiter) if row]
+    usual = _usual(counts)
+    return (sum(1 for c in counts if c == usual) / max(1, len(counts)) if usual > 1 else 0.0, usual)
+
+
+def _usual(counts: list[int]) -> int:
+    return max(set(counts), key=counts.count) if counts else 0
+
+
+def _looks_like_values(row: list[str]) -> bool:
+    """A header has words: a row of which half is numbers or dates is none."""
+    values = sum(1 for cell in row if re.fullmatch(r"[+-]?[\d.,:\-/ ]+", cell.strip()))
+    return values * 2 > len(row)
+
+
+# --- trees ----------------------------------------------------------------------------------------------------------------
+
+
+def _json(data: bytes, suffix: str) -> Layout:
+    text, _ = _text(data)
+    first, _, rest = text.strip().partition("\n")
+    if suffix == ".jsonl" or (rest.strip().startswith("{") and _is_json(first)):
+        return Layout({"format": "jsonl"})
+    try:
+        document = json.loads(text)
+    except ValueError:
+        if len(data) < LOOK_BYTES:
+            raise UnreadableSource("JSON that does not end, or is none", mend="look at what the address gives") from None
+        # Too large to be looked at whole: a list at the top, or features, can still be told.
+        return Layout({"format": "geojson" if '"FeatureCollection"' in text[:2000] else "json"})
+    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+        return Layout({"format": "geojson"})
+    path = _longest_list(document)
+    if path is None:
+        raise UnreadableSource("JSON without a list of records", mend="look at what the address gives")
+    return Layout({"format": "json", **({"records_path": path} if path else {})})
+
+
+def _is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _longest_list(document: Any) -> str | None:
+    """The dotted path of the longest list of objects; '' for the top level, None where there is none."""
+    found: list[tuple[int, str]] = []
+
+    def walk(value: Any, path: str, depth: int) -> None:
+        if depth > 12:
+            return
+        if isinstance(value, list):
+            if value and all(isinstance(item, dict) for item in value[:50]):
+                found.append((len(value), path))
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                if "." not in name:
+                    walk(inner, f"{path}.{name}".strip("."), depth + 1)
+
+    walk(document, "", 0)
+    return max(found, key=lambda f: f[0])[1] if found else None
+
+
+def _xml(data: bytes) -> Layout:
+    """The path of the element that repeats most with children of its own."""
+    from lxml import etree
+
+    from assets.tables.readers.xml_reader import HARDENED, local
+
+    counts: dict[str, int] = {}
+    open_elements: list[str] = []
+    parser = etree.XMLPullParser(("start", "end"), recover=True, **HARDENED)
+    parser.feed(data)
+    events: Iterator[Any] = parser.read_events()
+    for event, element in events:
+        if not isinstance(element.tag, str):
+            continue
+        if event == "start":
+            open_elements.append(local(element.tag))
+        else:
+            if len(element):
+                path = "/".join(open_elements)
+                counts[path] = counts.get(path, 0) + 1
+            open_elements.pop()
+    if not counts:
+        raise UnreadableSource("XML without an element that repeats", mend="look at what the address gives")
+    path = max(counts, key=lambda p: (counts[p], p.count("/")))
+    return Layout({"format": "xml", "records_path": path})

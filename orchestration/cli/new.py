@@ -1,0 +1,228 @@
+"""`madang feed new`: from an address, or a file in hand, to a declared feed. It asks, renders, and leaves the thinking to
+`assets/onboarding/`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assets.errors import MadangError, UnreadableSource
+from orchestration.cli.output import Json, out, print_json, print_table, progress, say, title
+from orchestration.cli.standin import answering
+from orchestration.settings import Settings
+
+if TYPE_CHECKING:
+    from assets.onboarding.columns import Proposal
+    from assets.onboarding.declaration import Answers
+    from assets.onboarding.looking import Sample
+    from assets.onboarding.schedule import Language
+
+SHOWN_ROWS = 5
+CELL = 24
+
+
+def new(
+    url: Annotated[str | None, typer.Option(help="Address of the file or API; without a key in it.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A file in hand to look at in place of what the address gives.", exists=True, dir_okay=False)
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="How the agency speaks, where the address does not tell: http_file, …")
+    ] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="Id of the feed: country.agency.name.")] = None,
+    named: Annotated[str | None, typer.Option("--title", help="Title, as the agency calls the data.")] = None,
+    agency: Annotated[str | None, typer.Option(help="Name of the agency.")] = None,
+    country: Annotated[str, typer.Option(help="The agency's country, two letters.")] = "KR",
+    licence: Annotated[str | None, typer.Option(help="KOGL-1 … KOGL-4, CC-BY-4.0, US-PD, …")] = None,
+    licence_url: Annotated[str | None, typer.Option(help="Page where the agency states it.")] = None,
+    documentation: Annotated[str | None, typer.Option(help="Page where the agency documents the data.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="In words or cron: 매일 03:00, every weekday 6:30, 30 3 5 * *.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA zone of the schedule; default: the country's.")] = None,
+    into: Annotated[Path, typer.Option(help="Folder of feeds that gets the new one.", file_okay=False)] = Path("feeds"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what is given, and proposals for the rest.")] = False,
+    lang: Annotated[str | None, typer.Option(help="ko or en; default: by the locale.")] = None,
+    json_: Json = False,
+) -> None:
+    """Look at an address or a file, propose the columns, ask what only a person knows, and write a feed.yaml that passes the check.
+
+    Nothing of what is looked at is kept. Keys are read from the environment, never from the address.
+    """
+    from assets.feeds import load
+    from assets.onboarding.columns import propose
+    from assets.onboarding.declaration import feed_yaml, write_feed
+    from assets.onboarding.words import language_of, words
+
+    language: Language = "ko" if lang == "ko" else "en" if lang == "en" else language_of(os.environ)
+    ask = _Asker(language, quiet=yes or json_)
+    if file is not None and url is None:
+        url = ask("published", "--url")
+    address = url or ask("url", "--url")
+    sample = _looked(address, file, protocol, country.upper(), language)
+    proposal = propose(sample.sources, sample.rows)
+    notes = [note.text(language) for note in (*sample.notes, *proposal.notes)]
+    if not json_:
+        _show(sample, proposal, notes, language)
+    given = {
+        "title": named,
+        "agency": agency,
+        "id": id_,
+        "licence": licence,
+        "licence_url": licence_url,
+        "documentation": documentation,
+        "schedule": schedule,
+    }
+    answers = _answers(ask, given, address, country.upper(), timezone, file)
+    if not proposal.columns:
+        raise MadangError("there were no rows to make a declaration from", where=address, mend=notes[0] if notes else "")
+    path = write_feed(into, answers, feed_yaml(sample, proposal, answers))
+    found = load.check([path])
+    if found.problems:
+        # The proposal's fault, not the person's: what was written stays, to be corrected.
+        raise MadangError(f"the proposal does not pass: {found.problems[0]}", where=str(path), mend="correct that line")
+    runs = [run.isoformat(timespec="minutes") for run in found.next_runs[answers.id]]
+    if json_:
+        print_json(
+            {
+                "path": str(path),
+                "id": answers.id,
+                "source": sample.source,
+                "rows": len(sample.rows),
+                "encoding": sample.encoding or "utf-8",
+                "columns": [column.as_column() for column in proposal.columns],
+                "key": list(proposal.key),
+                "decode": proposal.decode,
+                "notes": notes,
+                "next_runs": runs,
+            }
+        )
+        return
+    say("✓", "green", words("says", "written", language, path=path))
+    out.print(f"{words('says', 'next', language)}:\n", highlight=False)
+    out.print(f"    MADANG_FEEDS={into} madang feed preview {answers.id}", highlight=False, soft_wrap=True)
+
+
+class _Asker:
+    """Asks one question at a time; where nothing may be asked, takes the proposal, or says which option is missing."""
+
+    def __init__(self, language: Language, *, quiet: bool) -> None:
+        self.language, self.quiet = language, quiet
+
+    def __call__(
+        self, key: str, option: str, default: str | None = None, check: Callable[[str], str] | None = None, **values: Any
+    ) -> str:
+        from assets.onboarding.words import words
+
+        question = words("asks", key, self.language, **values)
+        if self.quiet:
+            if default is None:
+                raise MadangError(f"{option} is missing: {question}", mend=f"give {option}, or leave out --yes and --json")
+            return check(default) if check else default
+        while True:
+            answer = str(typer.prompt(question, default=default, err=True)).strip()
+            try:
+                return check(answer) if check else answer
+            except MadangError as error:
+                say("✗", "red", error)
+
+
+def _looked(address: str, file: Path | None, protocol: str | None, country: str, language: Language) -> Sample:
+    from assets.onboarding.looking import look_at_file, source_of
+
+    source = source_of(address, protocol)
+    try:
+        if file is not None:
+            return look_at_file(file, file.name, country=country, url=address)
+        return _asked(source, address, country, language)
+    except UnreadableSource as error:
+        raise UnreadableSource(error.what, where=str(file or address), mend=error.mend) from None
+
+
+def _asked(source: dict[str, Any], address: str, country: str, language: Language) -> Sample:
+    from assets.onboarding.looking import look
+    from assets.onboarding.words import words
+    from assets.transport.http import TransportSettings
+
+    with answering(Settings.from_environment()) as settings, tempfile.TemporaryDirectory(prefix="madang-look-") as folder:
+        transport = TransportSettings(connect_to=settings.connect_to, contact=settings.contact)
+        with progress() as bar:
+            bar.add_task(words("says", "looking", language, address=address), total=None)
+            return look(source, Path(folder), transport=transport, secrets=os.environ, country=country)
+
+
+def _answers(
+    ask: _Asker, given: dict[str, str | None], address: str, country: str, timezone: str | None, file: Path | None
+) -> Answers:
+    """What was given as options, and the rest asked for."""
+    from assets.onboarding.declaration import ZONES, Answers, suggested_id
+    from assets.onboarding.schedule import EXAMPLES
+    from quality.rights import table
+
+    zone = timezone or ZONES.get(country, "UTC")
+    titled = given["title"] or ask("title", "--title", file.stem if file else None)
+    agency = given["agency"] or ask("agency", "--agency")
+    id_ = given["id"] or ask("id", "--id", suggested_id(country, address, titled))
+    licence = given["licence"] or ask("licence", "--licence", "KOGL-1" if country == "KR" and not ask.quiet else None)
+    known = table().get(licence)
+    page = given["licence_url"] or ask("licence_url", "--licence-url", known.url if known and known.url else None)
+    documentation = given["documentation"] or (None if ask.quiet else ask("documentation", "--documentation", address))
+
+    def understood(words_: str) -> str:
+        return _schedule(words_, zone, ask.language)
+
+    said = given["schedule"]
+    cron = understood(said) if said else ask("schedule", "--schedule", None, understood, examples=EXAMPLES[ask.language])
+    return Answers(id_, titled, agency, country, licence, page, cron, zone, documentation)
+
+
+def _schedule(said: str, zone: str, language: Language) -> str:
+    """The cron expression, with its next runs shown. MadangError with examples where the words are not understood."""
+    from assets.feeds.load import next_times
+    from assets.onboarding.schedule import EXAMPLES, NotUnderstood, cron_of, in_words
+    from assets.onboarding.words import words
+
+    try:
+        cron = cron_of(said)
+    except NotUnderstood as error:
+        why = words("schedule", error.key, language, **error.values)
+        raise MadangError(words("says", "not_understood", language, why=why, examples=EXAMPLES[language])) from None
+    runs = ", ".join(f"{run:%Y-%m-%d %H:%M %Z}" for run in next_times(cron, zone, datetime.now(UTC)))
+    say("·", "yellow", words("says", "runs", language, words=in_words(cron, language), cron=cron, runs=runs))
+    return cron
+
+
+def _show(sample: Sample, proposal: Proposal, notes: list[str], language: Language) -> None:
+    from assets.onboarding.words import words
+
+    layout = ", ".join(str(part) for part in (sample.source["protocol"], sample.source.get("format"), sample.encoding) if part)
+    title(words("says", "came", language, rows=f"{len(sample.rows):,}", columns=len(sample.sources), layout=layout))
+    if sample.rows:
+        title(words("says", "first", language))
+        print_table(sample.sources, ([(value or "")[:CELL] for value in row] for row in sample.rows[:SHOWN_ROWS]))
+        out.print()
+    title(words("says", "proposal", language))
+    print_table(
+        ["name", "source", "type", "", "example"],
+        (
+            [
+                guess.name,
+                guess.source,
+                guess.declared["type"],
+                ", ".join(f"{k}: {v}" for k, v in guess.declared.items() if k not in ("type", "cleared")),
+                next((value for row in sample.rows if (value := row[n])), "")[:CELL],
+            ]
+            for n, guess in enumerate(proposal.columns)
+        ),
+    )
+    out.print()
+    out.print(words("says", "key", language, key=", ".join(proposal.key) or "—"), highlight=False)
+    if markers := [m for m in proposal.decode.get("null_values", []) if m]:
+        out.print(words("says", "markers", language, markers=" ".join(markers)), highlight=False)
+    for note in notes:
+        say("·", "yellow", note)

@@ -1,0 +1,124 @@
+"""What a file is, from its bytes: every format, container, encoding and dialect that agencies hand out."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assets.errors import UnreadableSource
+from assets.onboarding.layout import layout_of
+from assets.onboarding.looking import look_at_file
+
+CSV = "도서관명,기준월,대출권수\n중앙,2026-09,12\n강변,2026-10,4\n"
+
+
+def laid(tmp_path: Path, body: bytes, name: str = "rows.csv") -> Any:
+    path = tmp_path / "body"
+    path.write_bytes(body)
+    return layout_of(path, name)
+
+
+def zipped(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, body in members.items():
+            archive.writestr(name.replace("__", "."), body)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("coding", "declared"), [("utf-8", None), ("utf-8-sig", None), ("cp949", "cp949"), ("utf-16", None)])
+def test_encodings(coding: str, declared: str | None, tmp_path: Path) -> None:
+    found = laid(tmp_path, CSV.encode(coding))
+    assert (found.shape, found.encoding) == ({"format": "csv"}, declared)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("a\tb\n1\t2\n", {"format": "tsv"}),
+        ("a;b\n1,5;2\n2,5;3\n", {"format": "csv", "csv": {"delimiter": ";"}}),
+        ("a|b\n1|2\n", {"format": "csv", "csv": {"delimiter": "|"}}),
+        ("월별 현황\n\na,b,c\n1,2,3\n4,5,6\n", {"format": "csv", "csv": {"header_row": 3}}),
+        ('a,b\n"1\n2",3\n"4,5",6\n', {"format": "csv"}),
+        ("1,2.5\n2,3.5\n", {"format": "csv", "csv": {"header_row": 0, "columns": ["column_1", "column_2"]}}),
+    ],
+)  # fmt: skip
+def test_dialects(text: str, shape: dict[str, Any], tmp_path: Path) -> None:
+    found = laid(tmp_path, text.encode())
+    assert found.shape == shape
+    path = tmp_path / "rows.csv"
+    path.write_bytes(text.encode())
+    sample = look_at_file(path, "rows.csv", country="US")
+    assert sample.rows and len(sample.sources) > 1
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        ([{"a": 1}], {"format": "json"}),
+        ({"meta": [1], "data": {"rows": [{"a": 1}, {"a": 2}]}}, {"format": "json", "records_path": "data.rows"}),
+        ({"type": "FeatureCollection", "features": []}, {"format": "geojson"}),
+    ],
+)
+def test_json_and_where_its_records_are(value: Any, shape: dict[str, Any], tmp_path: Path) -> None:
+    assert laid(tmp_path, json.dumps(value).encode(), "x.json").shape == shape
+
+
+def test_json_lines_xml_and_containers(tmp_path: Path) -> None:
+    assert laid(tmp_path, b'{"a":1}\n{"a":2}\n', "x.json").shape == {"format": "jsonl"}
+    xml = b"<r><h><t>1</t></h><rows><row><a>1</a></row><row><a>2</a></row></rows></r>"
+    assert laid(tmp_path, xml, "x").shape == {"format": "xml", "records_path": "r/rows/row"}
+    assert laid(tmp_path, gzip.compress(CSV.encode("cp949")), "x.csv.gz").shape == {"format": "csv"}
+    assert laid(tmp_path, gzip.compress(CSV.encode()), "download").shape == {"format": "csv", "container": "gzip"}
+    assert laid(tmp_path, zipped(rows__csv=CSV.encode()), "x.zip").shape == {"format": "csv"}
+    several = laid(tmp_path, zipped(a__csv=CSV.encode(), b__csv=CSV.encode(), note__pdf=b"%PDF-"), "get.do")
+    assert several.shape == {"format": "csv", "container": "zip", "member": "*.csv"}
+    assert [note.key for note in several.notes] == ["members"]
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "said"),
+    [
+        (b"<!DOCTYPE html><html><body>closed</body></html>", "rows.csv", "HTML page"),
+        (b"%PDF-1.7 ...", "rows.pdf", "PDF"),
+        (b'{"a": 1}', "x.json", "without a list"),
+        (b'{"a": [{"b": 1', "x.json", "does not end"),
+        (b"   \n  \n", "x.csv", "without a line"),
+        (zipped(note__pdf=b"%PDF-"), "x.zip", "without a table"),
+        (b"PK\x03\x04 broken", "x.zip", "cannot be opened"),
+    ],
+)
+def test_what_is_no_table_says_what_it_is(body: bytes, name: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource, match=said) as caught:
+        laid(tmp_path, body, name)
+    assert caught.value.mend
+
+
+def test_real_files(shared_data: Path) -> None:
+    found = {
+        name: look_at_file(shared_data / name, name, country="KR")
+        for name in ("incheon-airport.cp949.csv", "usgs-earthquakes-week.geojson")
+    }
+    incheon, quakes = found.values()
+    assert (incheon.encoding, len(incheon.rows), incheon.sources[0]) == ("cp949", 222, "기간")
+    assert (quakes.source["format"], len(quakes.rows)) == ("geojson", 1707) and "properties.mag" in quakes.sources
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from(["x.csv", "x.json", "x.xml", "x.zip", "x.gz", "x"]))
+def test_any_bytes_are_a_layout_or_refused(tmp_path_factory: pytest.TempPathFactory, body: bytes, name: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(body)
+    try:
+        found = layout_of(path, name)
+    except UnreadableSource:
+        return
+    assert found.shape["format"]

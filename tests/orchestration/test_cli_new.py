@@ -1,0 +1,137 @@
+"""`madang feed new` against a real server and with a file in hand: what it writes passes the check and can be previewed at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from assets.feeds.load import load_feed
+from orchestration.cli import app, output
+from tests.one_file_agency import one_file_agency
+from tests.orchestration.calling import call
+
+Capture = pytest.CaptureFixture[str]
+CSV = """\
+도서관명,기준월,대출권수,개관일,구분
+중앙도서관,2026-09,"12,408",1994.05.02,시립
+중앙도서관,2026-10,"13,190",1994.05.02,시립
+강변도서관,2026-09,"4,117",2011.03.15,구립
+강변도서관,2026-10,-,2011.03.15,구립
+"""
+URL = "https://www.hanbit.example/open/library-loans.csv"
+OPTIONS = ("--title", "도서관별 대출", "--agency", "한빛시", "--licence", "KOGL-1", "--schedule", "매월 5일 오전 3시 30분")
+
+
+@pytest.fixture
+def agency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    with one_file_agency(tmp_path, "unused.feed", monkeypatch) as served:
+        served.declaration.parent.rmdir()
+        monkeypatch.chdir(tmp_path)
+
+        def give(body: bytes) -> None:
+            served.answer = body
+
+        give(CSV.encode("cp949"))
+        yield give
+
+
+def new(*options: str, capsys: Capture) -> Any:
+    return call("feed", "new", "--into", "feeds", "--json", *options, capsys=capsys)
+
+
+def test_from_an_address_to_a_feed_that_can_be_previewed(agency: Any, tmp_path: Path, capsys: Capture) -> None:
+    done = new("--url", URL, *OPTIONS, capsys=capsys)
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    feed = load_feed(Path(said["path"]))
+    assert (feed.id, feed.schedule.cron, feed.decode.encoding) == ("kr.hanbit.doseogwanbyeol_daechul", "30 3 5 * *", "cp949")
+    assert feed.contract.key == ("doseogwanmyeong", "gijunwol") and said["rows"] == 4
+    assert {c.name: c.type for c in feed.contract.columns}["daechulgwonsu"] == "integer"
+    assert len(said["next_runs"]) == 3 and said["encoding"] == "cp949"
+    assert not (tmp_path / "home").exists(), "looking keeps nothing"
+    preview = call("feed", "preview", feed.id, "--json", capsys=capsys)
+    report = json.loads(preview.out)
+    assert (report["read"], report["accepted"], report["refusal"]) == (4, 4, None)
+
+
+def test_questions_are_asked_in_korean_and_asked_again_where_the_answer_is_no_schedule(agency: Any, tmp_path: Path) -> None:
+    output._state["json"] = False
+    answers = ["도서관별 대출", "한빛시", "", "", "", "", "매일 아무 때나", "매일 03:00"]
+    done = CliRunner().invoke(app, ["feed", "new", "--url", URL, "--lang", "ko"], input="\n".join(answers) + "\n")
+    assert done.exit_code == 0, done.output
+    for said in ("4행 5열", "행을 구별하는 키: doseogwanmyeong, gijunwol", "이렇게 적어 주십시오", "다음 실행", "저장했습니다"):
+        assert said in done.output, said
+    feed = load_feed(tmp_path / "feeds" / "kr.hanbit.doseogwanbyeol_daechul")
+    assert (feed.schedule.cron, feed.licence.id, feed.documentation) == ("0 3 * * *", "KOGL-1", URL)
+
+
+def test_a_file_in_hand_is_looked_at_and_nobody_is_asked(agency: Any, tmp_path: Path, capsys: Capture) -> None:
+    agency(b"<html>not there yet</html>")
+    (tmp_path / "loans.csv").write_bytes(CSV.encode("cp949"))
+    done = new("--file", "loans.csv", "--url", URL, *OPTIONS, "--id", "kr.hanbit.loans", capsys=capsys)
+    assert done.code == 0, done.err
+    assert load_feed(tmp_path / "feeds" / "kr.hanbit.loans").source.address == URL
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--url", URL), "--title is missing"),
+        (("--url", URL, *OPTIONS[:-2]), "--schedule is missing"),
+        (("--url", URL, *OPTIONS[:-1], "매월 31일 03:00"), "not every month has a day 31"),
+        (("--url", "loans.csv", *OPTIONS), "no http address"),
+        (("--url", "https://user:secret@www.hanbit.example/x.csv", *OPTIONS), "user name or password"),
+        (("--url", URL, *OPTIONS, "--id", "Loans"), "no feed id"),
+        (("--url", URL, *OPTIONS, "--protocol", "gopher"), "there is no protocol 'gopher'"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said_and_nothing_is_written(
+    options: tuple[str, ...], said: str, agency: Any, tmp_path: Path, capsys: Capture
+) -> None:
+    done = new("--lang", "en", *options, capsys=capsys)
+    assert done.code == 1 and said in done.err + done.out
+    assert not list((tmp_path / "feeds").rglob("feed.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b"<!DOCTYPE html><html><body>x</body></html>", "HTML page"), (b"", "empty, which is no table"), (b"%PDF-1.7", "PDF")],
+)
+def test_an_answer_that_is_no_table_is_named(body: bytes, said: str, agency: Any, tmp_path: Path, capsys: Capture) -> None:
+    agency(body)
+    done = new("--url", URL, *OPTIONS, capsys=capsys)
+    assert done.code == 1 and said in done.out and URL in done.out and not list((tmp_path / "feeds").rglob("feed.yaml"))
+
+
+def test_a_feed_that_is_there_is_not_overwritten(agency: Any, tmp_path: Path, capsys: Capture) -> None:
+    assert new("--url", URL, *OPTIONS, capsys=capsys).code == 0
+    path = next((tmp_path / "feeds").rglob("feed.yaml"))
+    path.write_text("mine\n", encoding="utf-8")
+    done = new("--url", URL, *OPTIONS, capsys=capsys)
+    assert done.code == 1 and "there is a feed already" in done.err + done.out and path.read_text(encoding="utf-8") == "mine\n"
+
+
+def test_an_api_of_the_portal_is_recognised_and_the_key_in_the_pasted_address_is_dropped(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deploy.agency import DEMO_KEY, running_agency
+
+    monkeypatch.setenv("DATA_GO_KR_KEY", DEMO_KEY)
+    monkeypatch.chdir(tmp_path)
+    pasted = (
+        "https://apis.data.go.kr/B552584/ArpltnInforInqireSvc/getCtprvnRltmMesureDnsty"
+        "?serviceKey=SOMEBODYSKEY&returnType=json&numOfRows=10&pageNo=1&sidoName=%EC%A0%84%EA%B5%AD&ver=1.3"
+    )
+    with running_agency() as url:
+        monkeypatch.setenv("MADANG_CONNECT_TO", url)
+        done = new("--url", pasted, *OPTIONS, "--id", "kr.test.air", capsys=capsys)
+    assert done.code == 0, done.err
+    text = (tmp_path / "feeds" / "kr.test.air" / "feed.yaml").read_text(encoding="utf-8")
+    feed = load_feed(tmp_path / "feeds" / "kr.test.air")
+    assert feed.source.protocol == "data_go_kr" and "SOMEBODYSKEY" not in text and DEMO_KEY not in text
+    assert {"stationName", "dataTime"} <= {column.source_name for column in feed.contract.columns}
