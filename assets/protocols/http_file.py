@@ -6,7 +6,6 @@ is `tables/readers/`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from assets.protocols.canonical import canonical_json_sha256
+from assets.protocols.file_answers import not_the_file
 from assets.protocols.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
@@ -28,7 +28,6 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.tables.readers.magic import kind_of, mismatch, wide
 from assets.tables.readers.spec import FileShape
 
 if TYPE_CHECKING:
@@ -81,17 +80,8 @@ class HttpFile(Protocol[HttpFileSource]):
         by = by_transfer(status, headers, complete, "file")
         if by is not None:
             return by
-        if length == 0:
-            return Malformed("empty file")
-        container = source.container_of(source.url)
-        if container == "gzip" and source.container is None and kind_of(head) != "gzip":
-            container = "none"
-        wrong = mismatch(head, source.format, container)
-        if wrong:
-            return Malformed(wrong)
-        if container == "none" and (cut := _cut_off(source.format, head, tail, length)):
-            return Malformed(cut)
-        return Ok()
+        wrong = not_the_file(source, source.container_of(source.url), head, tail, length)
+        return Malformed(wrong) if wrong else Ok()
 
     def canonical_sha256(self, source: HttpFileSource, body: Body) -> str | None:
         return canonical_json_sha256(body.path, source.volatile if source.format in ("json", "geojson") else ())
@@ -100,24 +90,6 @@ class HttpFile(Protocol[HttpFileSource]):
         from assets.tables.readers.open import open_feed_rows  # loads Arrow: not at definition load
 
         return open_feed_rows(feed, source, [(b.path, source.url) for b in bodies])
-
-
-def _cut_off(file_format: str, head: bytes, tail: bytes, length: int) -> str | None:
-    """What the end of a body tells: a format with an end mark that is not there, or an error in place of a table."""
-    end = tail.rstrip(b"\x00\t\n\r ")
-    if file_format in ("json", "geojson") and not wide(head) and end[-1:] not in (b"}", b"]"):
-        return f"{file_format} that does not end"
-    if file_format == "xml" and not wide(head) and end[-1:] != b">":
-        return "xml that does not end"
-    if file_format == "parquet" and tail[-4:] != b"PAR1":
-        return "parquet that does not end"
-    if file_format in ("csv", "tsv") and length <= len(head) and kind_of(head) == "json":
-        try:
-            json.loads(head)
-        except (ValueError, RecursionError):  # a CSV line may start with a bracket
-            return None
-        return f"JSON in place of {file_format}"
-    return None
 
 
 PROTOCOL = HttpFile()

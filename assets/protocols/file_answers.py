@@ -1,0 +1,75 @@
+"""Whether the body of a download is the declared file, by its first and last bytes. Pure; for all protocols that hand over files.
+
+What a server's status means is `http_answers.py`; reading the file's rows is `tables/readers/`.
+"""
+
+from __future__ import annotations
+
+import json
+
+from assets.tables.readers.magic import NAMES, kind_of, mismatch, wide
+from assets.tables.readers.spec import Container, FileShape
+
+
+def not_the_file(shape: FileShape, container: Container, head: bytes, tail: bytes, length: int) -> str | None:
+    """Why this body is not the declared file, as half a sentence; None where it may be.
+
+    `container`: as declared or as the address says. A gzip that no one declared may have been taken off in transport.
+    """
+    if length == 0:
+        return "empty file"
+    if container == "gzip" and shape.container is None and kind_of(head) != "gzip":
+        container = "none"
+    return mismatch(head, shape.format, container) or (_cut_off(shape.format, head, tail, length) if container == "none" else None)
+
+
+def _cut_off(file_format: str, head: bytes, tail: bytes, length: int) -> str | None:
+    """What the end of a body tells: a format with an end mark that is not there, or an error in place of a table."""
+    end = tail.rstrip(b"\x00\t\n\r ")
+    if file_format in ("json", "geojson") and not wide(head) and end[-1:] not in (b"}", b"]"):
+        return f"{file_format} that does not end"
+    if file_format == "xml" and not wide(head) and end[-1:] != b">":
+        return "xml that does not end"
+    if file_format == "parquet" and tail[-4:] != b"PAR1":
+        return "parquet that does not end"
+    if file_format in ("csv", "tsv") and is_json(head, length):
+        return f"JSON in place of {file_format}"
+    return None
+
+
+def is_json(head: bytes, length: int) -> bool:
+    """Whether the body, seen whole, is one JSON object or list; a CSV line may start with a bracket, too."""
+    if length > len(head) or kind_of(head) != "json":
+        return False
+    try:
+        json.loads(head)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def document_in(head: bytes, file_format: str) -> str | None:
+    """The document or workbook that stands in place of the file, by its first bytes; None where there is none."""
+    kind, member = kind_of(head), _first_member(head)
+    if kind in ("hwp", "pdf", "image"):
+        return NAMES[kind]
+    if kind != "zip":
+        return None
+    if member == b"mimetype":
+        return "an HWPX document" if b"application/hwp+zip" in head[:200] else "an OpenDocument"
+    if file_format != "xlsx" and member.startswith((b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/", b"word/", b"ppt/")):
+        return "an Office document (DOCX, XLSX)"
+    return None
+
+
+def _first_member(head: bytes) -> bytes:
+    """The name of a ZIP's first member, from its local header."""
+    return head[30 : 30 + int.from_bytes(head[26:28], "little")] if len(head) > 30 else b""
+
+
+def packing(shape: FileShape, head: bytes) -> Container:
+    """The declared container; else what the first bytes say, since the portal's names and types are not to be relied on."""
+    if shape.container is not None:
+        return shape.container
+    kind = kind_of(head)
+    return "gzip" if kind == "gzip" else "zip" if kind == "zip" and shape.format != "xlsx" else "none"
