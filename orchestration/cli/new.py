@@ -30,9 +30,7 @@ CELL = 24
 
 def new(
     url: Annotated[str | None, typer.Option(help="Address of the file or API; without a key in it.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="A file in hand to look at in place of what the address gives.", exists=True, dir_okay=False)
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file in hand to look at in place of what the address gives.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="How the agency speaks, where the address does not tell: http_file, …")
     ] = None,
@@ -136,6 +134,8 @@ def _looked(address: str, file: Path | None, protocol: str | None, country: str,
     from assets.onboarding.looking import look_at_file, source_of
 
     source = source_of(address, protocol)
+    if file is not None and not file.is_file():
+        raise MadangError("there is no such file", where=str(file), mend="name the file in hand, or leave --file out")
     try:
         if file is not None:
             return look_at_file(file, file.name, country=country, url=address)

@@ -58,7 +58,8 @@ def commands(page: Path) -> list[list[str]]:
     lines = [text for text in code(page) if text.startswith("madang ")]
     for block in blocks(page):
         if block.language == "sh":
-            lines += re.findall(r"^(?:[A-Z_]+=\S+ )*(madang .+)$", block.text, re.M)
+            whole = block.text.replace("\\\n", " ")
+            lines += re.findall(r"^(?:[A-Z_]+=\S+ )*(madang .+)$", whole, re.M)
     return [shlex.split(re.split(r" [|>&] ?", line)[0])[1:] for line in lines]
 
 

@@ -19,15 +19,16 @@ import dagster as dg
 import duckdb
 
 from assets.archive.ledger import Ledger
-from assets.feeds.load import FOLDER
 from assets.store import Store
 from assets.tables.index import TableIndex, read_index
+from orchestration.cli.standin import demo_feeds
 from orchestration.settings import Settings
 
 MADANG = Path(sys.executable).with_name("madang")
 PRIVATE = ("MADANG_", "DAGSTER_HOME", "DATA_GO_KR_KEY", "AWS_")
 """Variables of the machine that must not reach a home of ours."""
-FEEDS = sorted(path.parent.name for path in FOLDER.glob("*/feed.yaml"))
+FEEDS = sorted(demo_feeds())
+"""The feeds that the demo pulls."""
 
 
 def environment(**more: str) -> dict[str, str]:

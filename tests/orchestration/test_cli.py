@@ -89,7 +89,7 @@ def test_feed_check_of_all_that_ships(capsys: Capture) -> None:
     done = call("feed", "check", "--json", capsys=capsys)
     assert done.code == 0
     found = json.loads(done.out)
-    assert found["problems"] == [] and sorted(found["next_runs"]) == FEEDS
+    assert found["problems"] == [] and sorted(found["next_runs"]) == sorted(load_feeds().feeds)
     assert all(len(runs) == 3 for runs in found["next_runs"].values())
 
 
@@ -133,9 +133,10 @@ def test_feed_status_tells_what_ledger_and_tables_know(in_demo: MadangHome, caps
     done = call("feed", "status", "--json", capsys=capsys)
     assert done.code == 0
     lines = {line["feed"]: line for line in json.loads(done.out)}
-    assert sorted(lines) == FEEDS
-    for feed, line in lines.items():
-        index = in_demo.index(feed)
+    assert sorted(lines) == sorted(load_feeds().feeds)
+    assert {feed for feed, line in lines.items() if line["outcome"] == "never fetched"} == lines.keys() - set(FEEDS)
+    for feed in FEEDS:
+        line, index = lines[feed], in_demo.index(feed)
         assert line["outcome"] == "NotModified" and line["origin"] == "synthetic"
         assert line["rows"] == index.rows and line["quarantined"] == REFUSED[feed]
         assert line["checked"] >= line["unchanged_since"]
