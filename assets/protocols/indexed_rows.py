@@ -60,7 +60,7 @@ def page_request(source: IndexedSource, before: Sequence[str], after: Sequence[s
     parts = [*before, str(first), str(first + source.size - 1), *after]
     path = "/".join(part if part == "{key}" else quote(part, safe="") for part in parts)
     url, headers = keyed(f"{source.base_url.rstrip('/')}/{path}", {}, source.auth)
-    return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
+    return Request(url, headers=headers, step=step.ordinal, page=cursor.page, stamp=step.stamp)
 
 
 # --- what an answer says of itself ----------------------------------------------------------------------------------------
