@@ -131,6 +131,10 @@ class DataGoKrFile(Protocol[DataGoKrFileSource]):
             return _by_file(source, head, tail, length)
         return Ok() if kind_of(head) == "html" else Malformed("no HTML in place of the data set's page")
 
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        match = re.fullmatch(rf"https?://www\.data\.go\.kr/data/(\d{{5,12}}){re.escape(PAGE)}(?:[?#].*)?", url)
+        return {"protocol": self.name, "dataset": match[1], "format": "csv"} if match else None
+
     def parse(self, feed: Feed, source: DataGoKrFileSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import concatenated, open_rows, order_of  # loads Arrow: not at definition load
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
@@ -176,6 +176,21 @@ class Kosis(Protocol[KosisSource]):
         if length <= len(head) and (odd := whole(head)) is not None:
             return Malformed(NO_UPDATES) if lead and isinstance(odd, Empty) else odd
         return Ok()
+
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        """From an address as KOSIS itself generates it for a table, with all codes in it."""
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        wanted = [query.pop(name, "") for name in ("orgId", "tblId", "prdSe")]
+        if parts.hostname != "kosis.kr" or not parts.path.endswith("/statisticsParameterData.do") or not all(wanted):
+            return None
+        codes = [query.pop(name, "").replace("+", " ").split() for name in ("itmId", *(f"objL{n}" for n in range(1, 9)))]
+        source: dict[str, Any] = {"protocol": self.name, "org": wanted[0], "table": wanted[1], "items": codes[0] or list(ALL)}
+        source |= {"classes": [c for c in codes[1:] if c] or [list(ALL)], "period": wanted[2]}
+        named = {name: query[name] for name in ("startPrdDe", "endPrdDe", "prdInterval", "outputFields") if name in query}
+        if "startPrdDe" not in named:
+            source["newest"] = max(1, int(count[:6])) if (count := query.get("newEstPrdCnt", "1")).isdecimal() else 1
+        return source | ({"params": named} if named else {})
 
     def parse(self, feed: Feed, source: KosisSource, bodies: Sequence[Body]) -> RowStream:
         from assets.protocols.json_pages import rows_of_records

@@ -157,6 +157,12 @@ def test_mistakes_in_the_declaration(source: dict[str, Any]) -> None:
         feed_of(**source)
 
 
+@pytest.mark.parametrize("url", [PAGE, f"{PAGE}?recommendDataYn=Y", f"{PAGE}#layer_data_infomation"])
+def test_the_page_of_a_data_set_is_recognised(url: str) -> None:
+    assert PROTOCOL.recognise(url) == {"protocol": "data_go_kr_file", "dataset": "15062804", "format": "csv"}
+    assert PROTOCOL.recognise(url.replace("fileData", "openapi")) is None
+
+
 # --- what answers mean -----------------------------------------------------------------------------------------------------
 
 

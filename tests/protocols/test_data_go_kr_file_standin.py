@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
+from assets.onboarding.looking import look, source_of
+from assets.transport.http import TransportSettings
 from deploy.agency.engines.data_go_kr_file import EDITION, FILE, uddi
 from tests.protocols.standin_scene import NOW, OnPaper, Paper, Scene, feed_for, fetch_on_paper, paper, scene
 
@@ -217,3 +219,10 @@ def test_a_table_of_another_kind_is_told_by_its_bytes(world: Scene, agency: Scen
 def test_a_data_set_that_is_gone(world: Scene) -> None:
     world.fails("Gone", feed(dataset="15000009"))
     assert asked(world) == ["GET /data/15000009/fileData.do"]
+
+
+def test_a_pasted_page_leads_to_the_files_columns(world: Scene, tmp_path: Path) -> None:
+    pasted = source_of(f"https://www.data.go.kr{PAGE}")
+    found = look(pasted, tmp_path, transport=TransportSettings(connect_to=world.url), secrets={}, country="KR")
+    assert (found.outcome, found.sources, found.rows) == ("Ok", HEADER, tuple(rows(5)))
+    assert asked(world) == THREE

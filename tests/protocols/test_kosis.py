@@ -32,7 +32,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.kosis import PROTOCOL
+from assets.protocols.kosis import PROTOCOL, KosisSource
 from assets.protocols.kosis_answers import document_of, repaired
 from assets.protocols.kosis_cells import Question, cells, fitting, halves, period_of, period_text
 from tests.protocols.kosis_scene import kosis
@@ -120,6 +120,29 @@ def test_one_question_for_each_value_stands_in_place_of_the_listed_codes() -> No
 def test_contradictions_are_refused(source: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         kosis(**source)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"items": ["T20", "T21"], "classes": [["00", "11"], ["ALL"]], "newest": 3},
+        {"params": {"startPrdDe": "202401", "endPrdDe": "202412", "prdInterval": "2"}},
+    ],
+)
+def test_an_address_that_kosis_generates_becomes_a_source_without_its_key(declared: dict[str, Any]) -> None:
+    feed = kosis(updates=False, **declared)
+    [step] = planned(feed)
+    url = PROTOCOL.request(feed, feed.source, step, Cursor(), Validators()).url.replace("{secret:KOSIS_KEY}", "SOMEBODYSKEY")
+    found = PROTOCOL.recognise(f"{url}&loadGubun=2&objL8=")
+    assert found is not None and "SOMEBODYSKEY" not in str(found)
+    assert KosisSource.model_validate(found | {"updates": False}) == feed.source
+
+
+@pytest.mark.parametrize(
+    "url", ["https://kosis.kr/statHtml/statHtml.do?orgId=101&tblId=DT_1", DATA, DATA.replace("kosis.kr", "x.kr") + "&prdSe=M"]
+)
+def test_other_addresses_are_not_its_own(url: str) -> None:
+    assert PROTOCOL.recognise(url) is None
 
 
 def test_a_partly_given_block_keeps_the_rest() -> None:
