@@ -216,7 +216,7 @@ def zipped(*members: tuple[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in members:
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), data)
     return out.getvalue()
 
 
@@ -226,13 +226,41 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 HWP = OLE + b"\0" * 500 + b"HWP Document File" + b"\0" * 500
 
 
+FILES = [
+    "csv",
+    "cp949",
+    "zip",
+    "gzip",
+    "xlsx",
+    "xls",
+    "json",
+    "html",
+    "html-xlsx",
+    "notice",
+    "notice-xlsx",
+    "notice-json",
+    "hwp",
+    "hwp-xls",
+    "hwpx",
+    "hwpx-xlsx",
+    "pdf",
+    "odf",
+    "workbook",
+    "ole",
+    "text-xlsx",
+    "text-zip",
+    "empty",
+    "cut",
+]
+
+
 @pytest.mark.parametrize(
     ("body", "source", "outcome", "words"),
     [
         (TABLE, {}, Ok, ""),
         (TABLE.encode("cp949"), {}, Ok, ""),
         (zipped(("자료.csv", TABLE.encode())), {}, Ok, ""),
-        (gzip.compress(TABLE.encode()), {}, Ok, ""),
+        (gzip.compress(TABLE.encode(), mtime=0), {}, Ok, ""),
         (WORKBOOK, {"format": "xlsx"}, Ok, ""),
         (OLE + b"\0" * 600, {"format": "xls"}, Ok, ""),
         ('{"data":[{"목록키":"1"}]}', {"format": "json", "records_path": "data"}, Ok, ""),
@@ -254,6 +282,7 @@ HWP = OLE + b"\0" * 500 + b"HWP Document File" + b"\0" * 500
         (b"", {}, Malformed, "empty"),
         ('{"a":', {"format": "json"}, Malformed, "does not end"),
     ],
+    ids=FILES,
 )
 def test_bytes_count_and_names_do_not(body: str | bytes, source: dict[str, Any], outcome: type, words: str) -> None:
     said = classify(f"{FILE}?atchFileId=x&dataNm=a.csv", body, **source)
@@ -302,7 +331,7 @@ def rows_of(tmp_path: Path, data: bytes, columns: tuple[str, ...] = ("목록키"
         TABLE.encode("utf-16"),
         TABLE.replace("\n", "\r\n").encode("cp949"),
         zipped(("자료.csv", TABLE.encode("cp949"))),
-        gzip.compress(TABLE.encode()),
+        gzip.compress(TABLE.encode(), mtime=0),
     ],
     ids=["cp949", "utf-8", "bom", "utf-16", "crlf", "zip", "gzip"],
 )

@@ -46,7 +46,7 @@ def written(lines: list[tuple[str, str]], encoding: str = "cp949") -> bytes:
 def zipped(data: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("현황.csv", data)
+        archive.writestr(zipfile.ZipInfo("현황.csv", (2026, 1, 1, 0, 0, 0)), data)
     return out.getvalue()
 
 
@@ -201,6 +201,7 @@ def test_what_passes_leaves_no_gap_and_no_double(world: Scene, agency: Scene, fa
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500 + b"HWP Document File" + b"\0" * 300, "an HWP document"),
         (b"%PDF-1.7\n%" + b"x" * 300, "a PDF"),
     ],
+    ids=["hwp", "pdf"],
 )
 def test_documents_are_refused_with_a_reason_and_not_downloaded_twice(world: Scene, agency: Scene, data: bytes, words: str) -> None:
     serve(world, agency, data)
