@@ -86,9 +86,15 @@ class Incremental(Strict):
 
 
 class Deletes(Strict):
-    mode: Literal["none", "snapshot_diff"] | None = Field(
-        None, description="What a row's absence means. Default: snapshot_diff for full fetches, none for upserts."
+    mode: Literal["none", "snapshot_diff", "tombstone"] | None = Field(
+        None,
+        description=(
+            "How the agency takes rows back: it does not, by leaving them out of a full fetch, or by sending them marked. "
+            "Default: snapshot_diff for full fetches, none for upserts."
+        ),
     )
+    column: str | None = Field(None, description="tombstone: column of the contract that marks a row as deleted.")
+    values: tuple[str, ...] = Field((), description="tombstone: its values that say so, as text: deleted, D, true.")
     shrink_guard: float = Field(0.2, ge=0, le=1, description="Share of rows that may vanish before the table is blocked.")
 
 
@@ -146,12 +152,18 @@ class Feed(Strict):
         for field, value in (("cursor", self.incremental.cursor), ("aliases", self.incremental.aliases)):
             if value is not None and value not in names:
                 raise ValueError(f"incremental.{field} names '{value}', which is no column of the contract")
+        if (self.deletes_mode == "tombstone") != (self.deletes.column is not None and bool(self.deletes.values)):
+            raise ValueError("deletes: mode: tombstone goes with 'column' and 'values', which mark a deleted row")
+        if self.deletes_mode == "tombstone" and self.incremental.kind != "upsert":
+            raise ValueError("deletes.mode: tombstone needs incremental.kind: upsert, where rows are told apart by their key")
+        if self.deletes.column is not None and self.deletes.column not in names:
+            raise ValueError(f"deletes.column names '{self.deletes.column}', which is no column of the contract")
         if self.deletes_mode == "snapshot_diff" and self.incremental.kind == "upsert":
             raise ValueError("deletes.mode: snapshot_diff needs incremental.kind: full, where absence means something")
         return self
 
     @property
-    def deletes_mode(self) -> Literal["none", "snapshot_diff"]:
+    def deletes_mode(self) -> Literal["none", "snapshot_diff", "tombstone"]:
         return self.deletes.mode or ("snapshot_diff" if self.incremental.kind == "full" else "none")
 
     @property

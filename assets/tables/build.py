@@ -60,6 +60,7 @@ def contract_digest(feed: Feed) -> str:
         "decode": feed.decode.model_dump(mode="json"),
         "incremental": feed.incremental.model_dump(mode="json"),
         "deletes": feed.deletes_mode,
+        **({"tombstone": [feed.deletes.column, *feed.deletes.values]} if feed.deletes_mode == "tombstone" else {}),
         "expectations": [expectation.model_dump(mode="json") for expectation in feed.expectations],
         "source": source,
     }

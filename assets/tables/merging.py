@@ -17,7 +17,7 @@ from assets.errors import IntegrityError
 from assets.tables import sql
 from assets.tables.judging import alias_ids
 from assets.tables.rows import ROW
-from assets.tables.sql import ident, listed
+from assets.tables.sql import ident, listed, literal
 from quality.verdict import CheckResult
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ def merge(
 
 
 def _views(connection: duckdb.DuckDBPyConnection, feed: Feed, accepted: Path, live: Sequence[Path]) -> None:
-    connection.execute(f"CREATE TEMP VIEW fresh AS SELECT * FROM {sql.parquet(accepted)}")
+    """Views: `fresh` rows, those that are `gone` by their own mark, and the `live` ones, numbered."""
+    dead = _tombstone(feed)
+    connection.execute(f"CREATE TEMP VIEW fresh AS SELECT * FROM {sql.parquet(accepted)} WHERE NOT {dead}")
+    connection.execute(f"CREATE TEMP VIEW gone AS SELECT * FROM {sql.parquet(accepted)} WHERE {dead}")
     numbered = "hive_partitioning = false, file_row_number = true"
     parts = [
         f"SELECT *, file_row_number + {i << 40} AS {LID} FROM read_parquet({sql.path_literal(path)}, {numbered})"
@@ -104,6 +107,14 @@ def _views(connection: duckdb.DuckDBPyConnection, feed: Feed, accepted: Path, li
     ]
     empty = listed([f"NULL::{kind} AS {ident(name)}" for name, kind in sql.table_columns(feed).items()])
     connection.execute(f"CREATE TEMP VIEW live AS {' UNION ALL '.join(parts) or f'SELECT {empty}, 0::BIGINT AS {LID} WHERE false'}")
+
+
+def _tombstone(feed: Feed) -> str:
+    """SQL condition: the row says of itself that it is deleted."""
+    if feed.deletes_mode != "tombstone":
+        return "false"
+    values = listed([literal(value) for value in feed.deletes.values])
+    return f"coalesce(CAST({ident(str(feed.deletes.column))} AS VARCHAR) IN ({values}), false)"
 
 
 def _decide(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool, any_live: bool) -> None:
@@ -133,6 +144,12 @@ def _decide(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool, any_
     )
     if feed.incremental.aliases and feed.contract.key:
         _decide_aliases(connection, feed, older)
+    if feed.deletes_mode == "tombstone" and not older:
+        same = " AND ".join(f"gone.{name} = live.{name}" for name in (ident(name) for name in feed.contract.key))
+        connection.execute(
+            "UPDATE decided SET change = 'withdrawn' WHERE fresh_row IS NULL AND live_id IN "
+            f"(SELECT live.{LID} FROM live JOIN gone ON {same})"
+        )
 
 
 def _decide_aliases(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool) -> None:
