@@ -1,19 +1,22 @@
 """ECOS, the economic statistics of the Bank of Korea, `ecos.bok.or.kr/api` (protocols.md 2.7).
 
-Here are the order of its path, the periods of its cycles and how to halve them, its codes, and the look at what an item covers.
-Indexes, what an answer says of itself and the rows are `indexed_rows.py`; the kernel keeps the pace, and the pause after 602.
+Here are the order of its path, its codes, and the look at what an item covers. Periods are `ecos_periods.py`; indexes, what an
+answer says of itself and the rows are `indexed_rows.py`. The kernel keeps the pace, and the pause after 602.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
+from assets.protocols.ecos_periods import first_day_of, halves, period_of
 from assets.protocols.indexed_rows import IndexedSource, judged, page_request, rows_of
 from assets.protocols.json_pages import records_of
 from assets.protocols.kernel import (
@@ -35,7 +38,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.queries import fill, moment_text, steps_of
+from assets.protocols.queries import fill, steps_of
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 COOL_DOWN_S = 1800.0
 """After 602, too many calls: nothing is sent for half an hour."""
 SEARCH, ITEMS = "StatisticSearch", "StatisticItemList"
+SERVICES = (SEARCH, ITEMS, "StatisticTableList", "KeyStatisticList", "StatisticWord", "StatisticMeta")
 CODES: dict[str, tuple[str, Callable[[str], Outcome]]] = {
     "INFO-100": ("the key is not valid", AuthFailed),
     "INFO-200": ("no data", Empty),
@@ -58,8 +62,6 @@ CODES: dict[str, tuple[str, Callable[[str], Outcome]]] = {
     "ERROR-601": ("error of the query", Transient),
     "ERROR-602": ("too many calls", lambda why: RateLimited(COOL_DOWN_S, why)),
 }
-FORMS = {"A": "%Y", "S": "%YS%h", "Q": "%YQ%q", "M": "%Y%m", "SM": "%Y%m", "D": "%Y%m%d"}
-_MONTHS = {"A": 12, "S": 6, "Q": 3, "M": 1}
 _SPANS = ("day", "week", "month", "quarter", "year")
 _SHORTEST = {"D": "day", "SM": "month", "M": "month", "Q": "quarter", "S": "year", "A": "year"}
 
@@ -180,6 +182,22 @@ class Ecos(Protocol[EcosSource]):
     ) -> Outcome:
         return judged(source, by_code, status, headers, head, tail, length, complete)
 
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        """From an address as the bank's pages show it. Its first period becomes the first day asked for."""
+        parts = urlsplit(url)
+        found = re.fullmatch(rf"/api/({'|'.join(SERVICES)})/[^/]+/(?:json|xml)/(kr|en)/\d+/\d+((?:/[^/]+)*)/?", parts.path)
+        if parts.hostname != "ecos.bok.or.kr" or found is None:
+            return None
+        table, cycle, start, _, *items = [*(unquote(part) for part in found[3].split("/")[1:]), *[""] * 4]
+        source: dict[str, Any] = {"protocol": self.name, "service": found[1], "language": found[2]}
+        source |= {"table": table} if table else {}
+        if found[1] != SEARCH:
+            return source
+        first = first_day_of(start, cycle)
+        if first is None:
+            return None
+        return source | {"cycle": cycle, "items": [item for item in items if item], "first_day": first.isoformat()}
+
     def parse(self, feed: Feed, source: EcosSource, bodies: Sequence[Body]) -> RowStream:
         return rows_of(feed, source, bodies)
 
@@ -190,36 +208,6 @@ def by_code(code: str, message: str) -> Outcome | None:
         return None
     meaning, outcome = CODES.get(code, ("an unknown code", Malformed))
     return outcome(f"{code[:40]}: {meaning} ({message[:200]})" if message else f"{code[:40]}: {meaning}")
-
-
-# --- periods --------------------------------------------------------------------------------------------------------------
-
-
-def period_of(day: date, cycle: str) -> str:
-    """The period that the day lies in, as the cycle writes it: 2015, 2015S1, 2015Q1, 201501, 201501S1 or 20150101."""
-    text = moment_text(datetime.combine(day, time()), FORMS[cycle])
-    return f"{text}S{1 + (day.day > 15)}" if cycle == "SM" else text
-
-
-def begin_of(day: date, cycle: str) -> date:
-    """The first day of the period that the day lies in."""
-    if cycle == "D":
-        return day
-    if cycle == "SM":
-        return day.replace(day=16 if day.day > 15 else 1)
-    months = _MONTHS[cycle]
-    return date(day.year, (day.month - 1) // months * months + 1, 1)
-
-
-def halves(params: Mapping[str, Any], cycle: str | None) -> list[tuple[date, date]]:
-    """The span of a step in two, cut between two periods of the cycle; nothing where it is one period."""
-    if cycle is None or "from" not in params:
-        return []
-    start, end = params["from"], params["to"]
-    cut = begin_of(start + (end - start) // 2 + timedelta(days=1), cycle)
-    if cut <= begin_of(start, cycle) or cut > end:
-        cut = begin_of(end, cycle)
-    return [(start, cut - timedelta(days=1)), (cut, end)] if cut > begin_of(start, cycle) else []
 
 
 PROTOCOL = Ecos()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator
 
@@ -55,6 +56,7 @@ CODES: dict[str, tuple[str, Callable[[str], Outcome]]] = {
     "ERROR-600": ("error of the database connection", Transient),
     "ERROR-601": ("error of the query", Transient),
 }
+_PASTED = re.compile(r"(/api/subway|)/[^/]+/(?:json|xml|xmlf|xls)/([A-Za-z][A-Za-z0-9_]*)/\d+/\d+((?:/[^/]+)*)/?")
 _TEN_DIGITS = re.compile(r"%Y%m%d%H(?!\d\d|%M)")
 
 
@@ -123,6 +125,18 @@ class Seoul(Protocol[SeoulSource]):
         complete: bool,
     ) -> Outcome:
         return judged(source, by_code, status, headers, head, tail, length, complete)
+
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        """From an address as the plaza's pages show it; its options become parameters option_1, option_2, …"""
+        parts = urlsplit(url)
+        found = _PASTED.fullmatch(parts.path)
+        if parts.hostname not in ("openapi.seoul.go.kr", "swopenapi.seoul.go.kr") or found is None:
+            return None
+        source: dict[str, Any] = {"protocol": self.name, "service": found[2]}
+        if found[1] or parts.hostname != "openapi.seoul.go.kr":
+            source["base_url"] = f"http://{parts.hostname}{found[1]}"
+        options = [unquote(part).strip() for part in found[3].split("/")[1:]]
+        return source | ({"params": {f"option_{n}": value for n, value in enumerate(options, 1)}} if any(options) else {})
 
     def parse(self, feed: Feed, source: SeoulSource, bodies: Sequence[Body]) -> RowStream:
         return rows_of(feed, source, bodies)

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
-from assets.protocols.ecos import CODES, COOL_DOWN_S, PROTOCOL, EcosSource, begin_of, halves, period_of
+from assets.protocols.ecos import CODES, COOL_DOWN_S, PROTOCOL, EcosSource
+from assets.protocols.ecos_periods import begin_of, first_day_of, halves, period_of
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -149,6 +150,35 @@ def test_the_pace_is_kept_where_a_feed_gives_part_of_the_limits() -> None:
     assert 180 * source.limits.per_second < 300
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {},
+        {"cycle": "Q", "first_day": date(2015, 4, 1), "items": ["가나", "B"], "language": "en"},
+        {"service": "StatisticItemList", "cycle": None, "items": [], "first_day": None},
+        {"service": "KeyStatisticList", "table": None, "cycle": None, "items": [], "first_day": None},
+    ],
+)
+def test_a_pasted_address_becomes_a_source_without_its_key(declared: dict[str, Any]) -> None:
+    one = feed(**declared)
+    found = PROTOCOL.recognise(urls(one)[0].replace("{secret:ECOS_KEY}", "SOMEBODYSKEY"))
+    assert found is not None and "SOMEBODYSKEY" not in str(found)
+    assert EcosSource.model_validate_json(json.dumps(found), strict=True) == one.source
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "StatisticSearch", "StatisticSearch/K/json/kr/1/10", "StatisticSearch/K/json/kr/1/10/722Y001/M/20260101/20260131",
+        "StatisticSearch/K/json/kr/1/10/722Y001/D/20261340/20261341", "StatisticSearch/K/json/kr/1/10/722Y001/W/2026/2027",
+        "Else/K/json/kr/1/10",
+    ],
+)  # fmt: skip
+def test_other_addresses_are_not_its_own(path: str) -> None:
+    assert PROTOCOL.recognise(f"https://ecos.bok.or.kr/api/{path}") is None
+    assert PROTOCOL.recognise("https://ecos.example/api/KeyStatisticList/K/json/kr/1/10") is None
+
+
 # --- errors --------------------------------------------------------------------------------------------------------------
 
 MEANT = {
@@ -246,6 +276,7 @@ def test_halves_share_no_period_and_leave_none_out(start: date, days: int, cycle
 def test_a_period_has_one_name_from_its_first_day_on(day: date, cycle: str) -> None:
     first = begin_of(day, cycle)
     assert first <= day and period_of(first, cycle) == period_of(day, cycle)
+    assert first_day_of(period_of(day, cycle), cycle) == first
     assert period_of(first - timedelta(days=1), cycle) < period_of(first, cycle)
 
 

@@ -120,6 +120,25 @@ def test_a_block_given_in_part_keeps_the_rest() -> None:
     assert (source.limits.per_day, source.limits.reset) == (1000, "00:00 Asia/Seoul")
 
 
+def test_a_pasted_address_becomes_a_source_without_its_key() -> None:
+    options = {"option_1": "20260327", "option_2": "", "option_3": "가나역"}
+    for one in (
+        feed(params=options),
+        feed(),
+        feed(base_url="http://swopenapi.seoul.go.kr/api/subway", service="realtimeStationArrival", params={"option_1": "강남"}),
+    ):
+        for end in ("", "/"):
+            found = PROTOCOL.recognise(urls(one)[0].replace("{secret:SEOUL_OPENDATA_KEY}", "SOMEBODYSKEY") + end)
+            assert found is not None and "SOMEBODYSKEY" not in str(found)
+            assert SeoulSource.model_validate_json(json.dumps(found), strict=True) == one.source
+
+
+@pytest.mark.parametrize("path", ["", "/json/Service/1/5", "/KEY/json/Service", "/KEY/json/Service/a/5", "/KEY/csv/Service/1/5"])
+def test_other_addresses_are_not_its_own(path: str) -> None:
+    assert PROTOCOL.recognise(f"http://openapi.seoul.go.kr:8088{path}") is None
+    assert PROTOCOL.recognise("http://data.example/KEY/json/Service/1/5") is None
+
+
 # --- errors: every code in every form --------------------------------------------------------------------------------------
 
 MEANT = {
