@@ -68,10 +68,9 @@ class Records(Strict):
     item_key: str = "item"
 
 
-class DataGoKrSource(QuerySource):
-    """`source:` of one operation of the gateway."""
+class GatewaySource(QuerySource):
+    """What the `source:` of every service in the gateway's envelope may say."""
 
-    protocol: Literal["data_go_kr"]
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$", description="https://apis.data.go.kr/{organisation}/{service}")
     operation: str = Field("", pattern=r"^[A-Za-z0-9_./\-]*$", description="Last part of the address; empty when base_url has it.")
     format: FormatSwitch | None = Field(
@@ -102,17 +101,23 @@ class DataGoKrSource(QuerySource):
         return f"{self.base_url.rstrip('/')}/{self.operation}".rstrip("/")
 
 
-class DataGoKr(Protocol[DataGoKrSource]):
+class DataGoKrSource(GatewaySource):
+    """`source:` of one operation of the gateway."""
+
+    protocol: Literal["data_go_kr"]
+
+
+class DataGoKr(Protocol[GatewaySource]):
     """Pages of `items` in an envelope that says, with status 200, whether it went well."""
 
     name: ClassVar[str] = "data_go_kr"
     Source: ClassVar[type[SourceBase]] = DataGoKrSource
     paged: ClassVar[bool] = True
 
-    def plan(self, feed: Feed, source: DataGoKrSource, when: When) -> Iterable[Step]:
+    def plan(self, feed: Feed, source: GatewaySource, when: When) -> Iterable[Step]:
         return steps_of(feed, source, when)
 
-    def request(self, feed: Feed, source: DataGoKrSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
+    def request(self, feed: Feed, source: GatewaySource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         query = query_of(source, step)  # without empty ones: they can bring error 04
         if source.format is not None:
             query[source.format.param] = source.format.value
@@ -125,7 +130,7 @@ class DataGoKr(Protocol[DataGoKrSource]):
 
     def classify(
         self,
-        source: DataGoKrSource,
+        source: GatewaySource,
         request: Request,
         status: int,
         headers: Mapping[str, str],
@@ -155,7 +160,7 @@ class DataGoKr(Protocol[DataGoKrSource]):
             return Malformed("no envelope of the gateway: neither JSON nor XML with a result code")
         return self._page(source, request, envelope)
 
-    def _page(self, source: DataGoKrSource, request: Request, envelope: Envelope) -> Outcome:
+    def _page(self, source: GatewaySource, request: Request, envelope: Envelope) -> Outcome:
         if not envelope.ended:
             return Transient("the page is cut off: its envelope does not end")
         if envelope.code is None:
@@ -180,7 +185,7 @@ class DataGoKr(Protocol[DataGoKrSource]):
             source["format"] = {"param": switch, "value": given.pop(switch)}
         return source | ({"params": given} if given else {})
 
-    def parse(self, feed: Feed, source: DataGoKrSource, bodies: Sequence[Body]) -> RowStream:
+    def parse(self, feed: Feed, source: GatewaySource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.json_reader import stream_of  # loads Arrow: not at definition load
         from assets.tables.readers.open import order_of
 

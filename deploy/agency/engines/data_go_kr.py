@@ -83,7 +83,7 @@ class Gateway(Engine):
             return agency_error("10", as_json)
         if page < 1 or size < 1:
             return agency_error("10", as_json)
-        rows = filtered(rows_of(source), params, options)
+        rows = self.chosen(rows_of(source), params, options)
         if asked.fault("offset_ignored"):
             page = 1
         if asked.fault("duplicate_rows_between_pages"):
@@ -91,6 +91,10 @@ class Gateway(Engine):
         if capped := asked.fault("page_size_capped"):
             size = min(size, capped.number(10))
         return envelope(rows[(page - 1) * size : page * size], len(rows), page, size, as_json=as_json, shape=options.items)
+
+    def chosen(self, rows: Sequence[Row], params: dict[str, str], options: GatewayOptions) -> Sequence[Row]:
+        """The rows that the query asks for."""
+        return filtered(rows, params, options)
 
 
 def wants_json(params: dict[str, str]) -> bool:
