@@ -1,0 +1,39 @@
+"""What agencies that are asked by a query and answer with one JSON document share: the GET, and bodies that are no answer.
+
+Pure, and no protocol of its own. What an agency's own error says is each protocol's; it looks for that first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from assets.protocols.http_answers import keyed
+from assets.protocols.json_pages import Around
+from assets.protocols.kernel import Auth, Cursor, Malformed, Outcome, Request, Step, Transient
+from assets.tables.readers.magic import kind_of
+
+
+def asked(base: str, query: Mapping[str, str], auth: Auth, step: Step, cursor: Cursor, safe: str = ":,;*") -> Request:
+    """A GET with its parameters encoded once, in their order, the key last. `safe`: characters that stay as they are."""
+    pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe=safe)}" for name, value in query.items())
+    url, headers = keyed(f"{base}?{pairs}" if pairs else base, {}, auth)
+    return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
+
+
+def odd_body(head: bytes, length: int, complete: bool, seen: Around | None) -> Outcome | None:
+    """Why the body of a successful response is no whole JSON document; None where it is one."""
+    if length == 0:
+        return Malformed("an empty body in place of JSON")
+    if not complete:
+        return Transient("the connection ended before the end of the answer")
+    if seen is None:
+        kind = kind_of(head)
+        return Malformed(f"{'an HTML page' if kind == 'html' else 'XML' if kind == 'xml' else 'something else'} in place of JSON")
+    return None if seen.ended else Transient("the answer is cut off, or no JSON: it does not end as JSON does")
+
+
+def in_words(text: object, most: int = 200) -> str:
+    """What an agency said, for a reason: one line, short."""
+    return re.sub(r"\s+", " ", str(text if text is not None else "")).strip()[:most]
