@@ -132,6 +132,24 @@ def test_what_cannot_be_split_fails_with_the_agencys_reason(world: World, monkey
     assert error.outcome == "BadRequest" and "too many cells" in str(error)
 
 
+def test_pages_of_a_query_that_turns_out_too_large_do_not_count_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agency gave a first page, and refused the second: what came is asked again in parts, and is none of the fetch's."""
+    monkeypatch.setitem(PROTOCOLS, "test_pages", _Ranges())
+    refused: set[str] = set()
+
+    def answer(seen: Seen) -> Answer:
+        low, high = (int(part) for part in seen.target.partition("?")[2].split("-"))
+        if high - low > 3 and seen.target in refused:
+            return Answer(b"too many")
+        refused.add(seen.target)
+        rows = [f"r{n}" for n in range(low, high)]
+        return page(rows[:2], high - low, 2) if high - low > 3 else page(rows, high - low, 100)
+
+    record, _ = world.fetch(make_feed("test_pages"), answer)
+    assert record.rows == 12
+    assert [row for body in world.bodies(record) for row in json.loads(body)["rows"]] == [f"r{n}" for n in range(12)]
+
+
 class _Since(_Plain):
     seen: list[Any]
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from assets.errors import UnreadableSource
 
 CHUNK = 4 * 1024 * 1024
+INLINE = 256 * 1024
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it starts with
@@ -177,7 +178,8 @@ class Utf8File:
     """A text file as UTF-8 bytes, without its BOM: a file object for parsers, decoded on a thread of its own.
 
     Decoding holds the interpreter's lock while Arrow's parser does not, so the two overlap. At most three pieces of `CHUNK`
-    bytes are held. `nul_seen` turns True when a NUL passes. Raises UnreadableSource on bytes that the encoding refuses.
+    bytes are held. A file of less than `INLINE` bytes, a page of an API say, is decoded where it is read: a thread would cost
+    more. `nul_seen` turns True when a NUL passes. Raises UnreadableSource on bytes that the encoding refuses.
     """
 
     def __init__(self, path: Path, encoding: Encoding, where: str = "") -> None:
@@ -186,25 +188,33 @@ class Utf8File:
         self.closed = False
         self._rest = b""
         self._ended = False
+        self._inline: Iterator[bytes | _Undecodable | OSError] | None = None
+        self._thread: threading.Thread | None = None
+        if path.stat().st_size < INLINE:
+            self._inline = self._items()
+            return
         self._pieces: queue.Queue[bytes | _Undecodable | OSError] = queue.Queue(maxsize=2)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="madang-decode", daemon=True)
         self._thread.start()
 
-    def _feed(self) -> None:
+    def _items(self) -> Iterator[bytes | _Undecodable | OSError]:
+        """The text in pieces, none of them empty, and the failure that ends it, if one does."""
         name = self.encoding.name
         try:
             if name == "utf-8":  # the ladder has validated it
-                for piece in _pieces(self.path, self.encoding.skip):
-                    if not self._put(piece):
-                        return
+                yield from _pieces(self.path, self.encoding.skip)
             else:
                 for text in _decoded(self.path, name, self.encoding.skip):
-                    if text and not self._put(text.encode("utf-8", "surrogatepass")):
-                        return
+                    if text:
+                        yield text.encode("utf-8", "surrogatepass")
         except (_Undecodable, OSError) as error:
-            self._put(error)
-            return
+            yield error
+
+    def _feed(self) -> None:
+        for item in self._items():
+            if not self._put(item):
+                return
         self._put(b"")
 
     def _put(self, item: bytes | _Undecodable | OSError) -> bool:
@@ -215,6 +225,8 @@ class Utf8File:
         return False
 
     def _take(self) -> bytes | _Undecodable | OSError:
+        if self._inline is not None:
+            return next(self._inline, b"")
         while not self._stop.is_set():
             with suppress(queue.Empty):
                 return self._pieces.get(timeout=0.2)
@@ -255,8 +267,9 @@ class Utf8File:
 
     def close(self) -> None:
         self.closed = True
-        self._stop.set()
-        self._thread.join(5)
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join(5)
 
     def __enter__(self) -> Utf8File:
         return self
