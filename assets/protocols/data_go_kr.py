@@ -40,8 +40,26 @@ if TYPE_CHECKING:
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
 
-_AUTH: dict[str, Any] = {"kind": "query_key", "name": "serviceKey", "secret": "DATA_GO_KR_KEY", "percent_encoded": True}
-_LIMITS: dict[str, Any] = {"reset": "00:00 Asia/Seoul"}
+
+class GatewayAuth(Auth):
+    """With the gateway's values for what a feed leaves out; `kind: none` is a service that takes no key."""
+
+    kind: str = Field("query_key", pattern="^(none|query_key|header_key|path_key)$", description="How the key is sent.")
+    name: str | None = Field("serviceKey", description="Name of the query parameter or header.")
+    secret: str | None = Field(
+        "DATA_GO_KR_KEY", pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that holds the key."
+    )
+    percent_encoded: bool = Field(True, description="Undo one percent-encoding of the key: the portal hands out both forms.")
+
+    @model_validator(mode="after")
+    def _no_key(self) -> GatewayAuth:
+        return self.model_copy(update={"name": None, "secret": None}) if self.kind == "none" and self.secret else self
+
+
+class GatewayLimits(Limits):
+    """Quotas count by the day in Seoul."""
+
+    reset: str = Field("00:00 Asia/Seoul", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When the daily quota resets.")
 
 
 class FormatSwitch(Strict):
@@ -81,20 +99,8 @@ class GatewaySource(QuerySource):
     success_codes: tuple[str, ...] | None = Field(None, description="Default: any code of zeros alone (0, 00, 000, 0000).")
     nodata: Literal["empty", "retry"] = Field("empty", description="Code 03: no rows, or an outage to be asked again (AirKorea).")
     literal_brackets: bool = Field(False, description="Leave [ ] in parameter names as they are, for services that refuse %5B.")
-    auth: Auth = Auth(**_AUTH)
-    limits: Limits = Limits(**_LIMITS)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gateway_defaults(cls, data: Any) -> Any:
-        """A feed that gives part of `auth` or `limits` keeps the gateway's values for the rest."""
-        if not isinstance(data, dict):
-            return data
-        merged = dict(data)
-        for field, defaults in (("auth", _AUTH), ("limits", _LIMITS)):
-            if isinstance(given := merged.get(field), dict):
-                merged[field] = (defaults | given) if given.get("kind") != "none" else given
-        return merged
+    auth: GatewayAuth = GatewayAuth()
+    limits: GatewayLimits = GatewayLimits()
 
     @property
     def address(self) -> str:

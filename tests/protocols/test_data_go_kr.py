@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
+from assets.feeds.load import load_feed
 from assets.feeds.model import Feed
 from assets.protocols.data_go_kr import PROTOCOL, DataGoKrSource
 from assets.protocols.gateway_envelope import normalise_items
@@ -348,3 +349,36 @@ def test_a_column_that_no_row_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource, match="'b' missing"):
         rows_of(tmp_path, envelope([{"a": 1}]).encode())
     assert rows_of(tmp_path, envelope([{"a": 1}]).encode(), missing_columns="null") == [("1", None, 1)]
+
+
+def test_a_declaration_in_yaml_takes_windows_lists_and_part_of_the_defaults(tmp_path: Path) -> None:
+    """Durations and lists are text and lists in YAML, and what a feed leaves out of auth and limits is the gateway's."""
+    folder = tmp_path / "kr.test.forecast"
+    folder.mkdir()
+    (folder / "feed.yaml").write_text(FORECAST, encoding="utf-8")
+    source = load_feed(folder).source
+    assert isinstance(source, DataGoKrSource) and source.window is not None
+    assert (source.auth.secret, source.auth.name, source.limits.reset) == ("OTHER_KEY", "serviceKey", "00:00 Asia/Seoul")
+    assert (source.limits.per_day, source.success_codes, len(source.each_values())) == (900, ("00",), 2)
+    keyless = feed_of({"auth": {"kind": "none"}}).source
+    assert (keyless.auth.kind, keyless.auth.secret) == ("none", None)
+
+
+FORECAST = """\
+id: kr.test.forecast
+title: t
+agency: {name: 기관, country: KR}
+licence: {id: KOGL-1, url: "https://www.kogl.or.kr"}
+schedule: {cron: "20 * * * *"}
+source:
+  protocol: data_go_kr
+  base_url: https://apis.data.go.kr/1360000/VilageFcstInfoService_2.0
+  operation: getVilageFcst
+  params: {base_date: "{start:%Y%m%d}"}
+  each: [{nx: 60, ny: 127}, {nx: 98, ny: 76}]
+  window: {at: ["02:00", "05:00"], lag: PT10M}
+  success_codes: ["00"]
+  auth: {secret: OTHER_KEY}
+  limits: {per_day: 900}
+contract: {columns: [{name: a}]}
+"""
