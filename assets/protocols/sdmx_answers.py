@@ -1,0 +1,235 @@
+"""What an SDMX web service answers, by the status, the first bytes and the messages inside; and the rows of its CSV and TSV.
+
+Shared by sdmx21 and sdmx30 (protocols.md 3.7). How a query is put is each protocol's own. Pure but for reading archived bodies.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from assets.protocols.file_answers import is_json
+from assets.protocols.http_answers import by_status
+from assets.protocols.json_pages import rows_of_records
+from assets.protocols.kernel import (
+    AuthFailed,
+    BadRequest,
+    Body,
+    Empty,
+    Gone,
+    Malformed,
+    NotModified,
+    Ok,
+    Outcome,
+    Pending,
+    Transient,
+)
+from assets.protocols.queries import QuerySource
+from assets.tables.readers.magic import NAMES, kind_of
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Feed
+    from assets.tables.readers.decoding import Utf8File
+    from assets.tables.rows import RowStream
+
+_ERROR = re.compile(rb"<(?:[\w.-]{1,40}:)?ErrorMessage\b[^>]{0,2000}?\bcode\s*=\s*[\"']([^\"']{0,40})[\"']")
+_FOOTER = re.compile(rb"<(?:[\w.-]{1,40}:)?Message\b[^>]{0,2000}?\bcode\s*=\s*[\"']413[\"'][^>]{0,2000}>(.{0,4000})", re.S)
+_ADDRESS = re.compile(r"https?://[^\s<>\"']{1,2000}")
+_TAG = re.compile(r"<[^>]{0,2000}>")
+_PIECE = 1 << 20
+_TOO_BIG = b"EXTRACTION_TOO_BIG"
+_STRUCTURE = re.compile(rb"<(?:[\w.-]{1,40}:)?DataStructure\b")
+
+
+class SdmxSource(QuerySource):
+    """What both versions may say of a service. What providers differ in is declared here, never looked up by their name."""
+
+    base_url: str = Field(pattern=r"^https?://[^\s?#]+$", description="Address of the service, before /data.")
+    format: Literal["csv", "tsv"] = Field("csv", description="SDMX-CSV, or Eurostat's TSV with its flags beside the values.")
+    first_column: tuple[str, ...] = Field(
+        (), description="Header that a service's own CSV begins with (ECB csvdata: KEY). SDMX-CSV 1.0 and 2.0 are known."
+    )
+    required: tuple[str, ...] = Field(("TIME_PERIOD", "OBS_VALUE"), description="Columns that a CSV answer must have.")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Delimiter of the CSV.")
+    structure: str | None = Field(
+        None,
+        pattern=r"^[^/\s#][^\s#]*$",
+        description="Path of the data structure, after base_url. It is asked for first, and archived with the snapshot.",
+    )
+    poll_after_s: float = Field(300, ge=1, le=600, description="Seconds between two looks at an export that is being made.")
+
+    @property
+    def base(self) -> str:
+        return self.base_url.rstrip("/")
+
+
+def meaning(
+    source: SdmxSource, url: str, status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, complete: bool
+) -> Outcome:
+    """What a response means. Total, on any bytes."""
+    kind = kind_of(head)
+    structure = source.structure is not None and url.startswith(f"{source.base}/{source.structure}")
+    asked = "structure" if structure else "data" if url.startswith(f"{source.base}/data/") else "poll"
+    by = by_status(status, headers)
+    if isinstance(by, NotModified):
+        return by
+    if kind == "xml" and (said := _said(source, by, head)) is not None:
+        return Gone("the data structure is not there") if asked == "structure" and isinstance(said, Empty) else said
+    if status == 404 and asked == "poll":
+        return Pending(url, source.poll_after_s)  # the export is not there yet
+    if status == 404 and asked == "data" and kind != "html":
+        return Empty("HTTP 404: no data")
+    if status == 413:
+        return BadRequest("HTTP 413: the query asks for too much", too_large=True)
+    if status in (406, 414, 501):
+        why = {406: "it does not give this format", 414: "the query is too long", 501: "it cannot do what is asked"}[status]
+        return BadRequest(f"HTTP {status}: {why}")
+    if by is not None:
+        return by
+    if not complete:
+        return Transient("the connection ended before the end of the answer")
+    if asked == "structure":
+        return Ok() if kind == "xml" and _STRUCTURE.search(head + tail) else Malformed("no data structure in the answer")
+    if asked == "poll" and kind in ("zip", "gzip"):
+        return Ok()
+    return _table(source, kind, headers, head, tail, length)
+
+
+def _said(source: SdmxSource, by: Outcome | None, head: bytes) -> Outcome | None:
+    """What an SDMX message says in place of data; None where it says nothing."""
+    if _TOO_BIG in head:
+        return BadRequest("EXTRACTION_TOO_BIG: the query asks for more cells than the service gives", too_large=True)
+    if footer := _FOOTER.search(head):
+        place = _ADDRESS.search(html.unescape(footer[1].decode("utf-8", "replace")))
+        if place is not None:
+            return Pending(place[0].rstrip(".,;)"), source.poll_after_s)
+        return BadRequest("413 in the footer, without a place to ask at", too_large=True)
+    found = _ERROR.search(head)
+    return by_code(found[1].decode("utf-8", "replace"), _text_after(head[found.start() :]), by) if found else None
+
+
+def _text_after(data: bytes) -> str:
+    text = _TAG.sub(" ", data[:4000].decode("utf-8", "replace"))
+    return " ".join(html.unescape(text).split())[:200]
+
+
+def by_code(code: str, text: str, by: Outcome | None) -> Outcome:
+    """The outcome of an SDMX error code; one that is not known means what the status means."""
+    reason = f"{code}: {text}".rstrip(": ")
+    if code in ("100", "404"):
+        return Empty(reason)
+    if code in ("110", "401", "403"):
+        return AuthFailed(reason)
+    if code in ("130", "510", "413"):
+        return BadRequest(reason, too_large=True)
+    if code in ("140", "150", "400", "406", "414", "501"):
+        return BadRequest(reason)
+    if code in ("500", "503"):
+        return Transient(reason)
+    return by if by is not None else Malformed(f"an SDMX error of unknown code {reason}")
+
+
+def _table(source: SdmxSource, kind: str, headers: Mapping[str, str], head: bytes, tail: bytes, length: int) -> Outcome:
+    if length == 0:
+        return Malformed("an empty body: not even a header")
+    if kind != "text" or is_json(head, length):
+        return Malformed(f"{NAMES.get(kind, kind)} in place of {source.format}")
+    line, end, rest = head.decode("utf-8", "replace").removeprefix("\ufeff").partition("\n")
+    if not end and length > len(head):
+        return Malformed("no header: the first line does not end")
+    if wrong := _wrong_header(source, line.rstrip("\r")):
+        return Malformed(wrong)
+    if not tail.endswith(b"\n") and "content-length" not in headers:
+        return Transient("the table is cut off: it does not end with a line's end, and nothing says how long it is")
+    if not rest.strip() and length <= len(head):
+        return Empty("a header without rows")
+    return Ok()
+
+
+def _wrong_header(source: SdmxSource, line: str) -> str | None:
+    """Why this is not the header of SDMX data, as a sentence; None where it is."""
+    if source.format == "tsv":
+        first = line.split("\t")[0]
+        return None if "\\" in first and "\t" in line else "the TSV does not begin with 'dimensions\\TIME_PERIOD'"
+    try:
+        names = next(csv.reader([line], delimiter=source.delimiter), [])
+    except csv.Error:
+        return "the first line is no CSV header"
+    names = [name.strip() for name in names]
+    known = names[:1] == ["DATAFLOW"] or ([n.partition("[")[0] for n in names[:2]] == ["STRUCTURE", "STRUCTURE_ID"])
+    if not known and (not names or names[0] not in source.first_column):
+        return "the first column is none of SDMX-CSV 1.0 (DATAFLOW) or 2.0 (STRUCTURE, STRUCTURE_ID), nor declared"
+    missing = [name for name in source.required if name not in names]
+    return f"no column {', '.join(missing)} in the CSV" if missing else None
+
+
+def flow_of(head: bytes) -> str | None:
+    """Flow and version that the first row of an SDMX-CSV names, like ECB:EXR(1.0); None where there is none. Never raises."""
+    lines = head[:20_000].decode("utf-8", "replace").removeprefix("\ufeff").splitlines()[:2]
+    try:
+        names, values = (next(csv.reader([line]), []) for line in lines)
+    except (ValueError, csv.Error):
+        return None
+    row = dict(zip(names, values, strict=False))
+    return (row.get("DATAFLOW") or row.get("STRUCTURE_ID") or None) if names else None
+
+
+def rows_of(feed: Feed, source: SdmxSource, bodies: Sequence[Body]) -> RowStream:
+    """The rows of all bodies. Raises UnreadableSource."""
+    from assets.tables.readers.open import open_feed_rows  # loads Arrow: not at definition load
+    from assets.tables.readers.spec import CsvShape, FileShape
+
+    if source.format == "tsv":
+        return rows_of_records(feed, _melted(feed, bodies))
+    shape = FileShape(format="csv", csv=CsvShape(delimiter=source.delimiter))
+    return open_feed_rows(feed, shape, [(body.path, f"data.{_packing(body)}") for body in bodies])
+
+
+def _packing(body: Body) -> str:
+    """The ending that the body's first bytes deserve: an export that was waited for may come packed."""
+    with body.path.open("rb") as file:
+        return {"zip": "zip", "gzip": "gz"}.get(kind_of(file.read(8192)), "csv")
+
+
+def _melted(feed: Feed, bodies: Sequence[Body]) -> Iterator[dict[str, Any]]:
+    """One record for each cell of TSV: dimensions, TIME_PERIOD, OBS_VALUE (`:` stays, for null_values) and OBS_FLAG."""
+    from assets.tables.readers.decoding import open_utf8
+    from assets.tables.readers.open import order_of
+
+    order = order_of(feed)
+    for body in bodies:
+        with open_utf8(body.path, declared=order.encoding, korean=order.korean, where=order.where) as file:
+            lines = _lines(file)
+            first, *periods = next(lines, "").split("\t")
+            names, slash, time = first.rpartition("\\")
+            if not slash:
+                raise order.refuse("no TSV header of dimensions\\TIME_PERIOD", "look at the archived body")
+            dimensions = names.split(",")
+            for number, line in enumerate(lines, 2):
+                key, *cells = line.split("\t")
+                values = key.split(",")
+                if len(values) != len(dimensions) or len(cells) != len(periods):
+                    raise order.refuse(f"line {number} has not the fields of the header", "look at the archived body")
+                for period, cell in zip(periods, cells, strict=True):
+                    value, _, flag = cell.strip().partition(" ")
+                    yield {
+                        **dict(zip(dimensions, values, strict=True)),
+                        time.strip(): period.strip(),
+                        "OBS_VALUE": value,
+                        "OBS_FLAG": flag.strip(),
+                    }
+
+
+def _lines(file: Utf8File) -> Iterator[str]:
+    """The lines of a text, without their ends, read piece by piece."""
+    rest = b""
+    while piece := file.read(_PIECE):
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode("utf-8", "replace").rstrip("\r") for line in whole)
+    if rest:
+        yield rest.decode("utf-8", "replace").rstrip("\r")
