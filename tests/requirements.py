@@ -18,6 +18,7 @@ from typing import NoReturn
 import pytest
 
 from tests.integration import postgres, s3_server
+from tests.transport import drop_servers
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -61,6 +62,7 @@ REQUIREMENTS = {
             lambda: s3_server.available() is not None,
             ("ceph-common", "ceph-mgr", "ceph-mon", "ceph-osd", "radosgw"),
         ),
+        Requirement("sshd", "SSH server", lambda: drop_servers.sshd_binary() is not None, ("openssh-server",)),
         Requirement("chromium", "Chromium", lambda: find_chromium() is not None, ("chromium", "fonts-noto-cjk")),
         Requirement("torch", "PyTorch", lambda: importlib.util.find_spec("torch") is not None, pip="torch==2.13.0"),
         Requirement(

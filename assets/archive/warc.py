@@ -126,8 +126,8 @@ class WarcWriter:
         self,
         *,
         url: str,
-        request: Http,
-        response: Http,
+        request: Http | None,
+        response: Http | None,
         at: datetime,
         step: int,
         page: int,
@@ -140,14 +140,16 @@ class WarcWriter:
     ) -> StoredBody:
         """A request record and a revisit record: the body is `earlier`'s, by its digest or by the server's 304.
 
-        Counts as one of the fetch's bodies whatever `outcome` (Ok or NotModified) says.
+        Counts as one of the fetch's bodies whatever `outcome` (Ok or NotModified) says. Without HTTP (a drop) `request` and
+        `response` are None: the revisit record stands alone, with an empty block.
         """
         common = [*self._place(url, step, page, outcome), *([("WARC-IP-Address", remote_ip)] if remote_ip else [])]
         revisit_id = new_id()
-        self._request(common, at, request, request_body, revisit_id)
+        if request is not None:
+            self._request(common, at, request, request_body, revisit_id)
         headers = [
             *common,
-            ("Content-Type", "application/http; msgtype=response"),
+            *([("Content-Type", "application/http; msgtype=response")] if response is not None else []),
             ("WARC-Profile", _PROFILE + profile),
             ("WARC-Refers-To", earlier.record_id),
             ("WARC-Refers-To-Target-URI", earlier.url),
@@ -155,9 +157,10 @@ class WarcWriter:
             ("WARC-Payload-Digest", digest_label(bytes.fromhex(earlier.sha256))),
             ("Madang-Refers-To-Fetch", earlier.fetch_id),
         ]
-        self._write("revisit", revisit_id, at, headers, head_bytes(response, payload_follows=False))
-        etag = response.get("etag") or earlier.etag
-        modified = response.get("last-modified") or earlier.last_modified
+        block = head_bytes(response, payload_follows=False) if response is not None else b""
+        self._write("revisit", revisit_id, at, headers, block)
+        etag = (response.get("etag") if response is not None else None) or earlier.etag
+        modified = (response.get("last-modified") if response is not None else None) or earlier.last_modified
         stamp = provider_stamp or earlier.provider_stamp
         stored = StoredBody(
             step, page, earlier.sha256, earlier.fetch_id, earlier.record_id, earlier.date, earlier.url, etag, modified, stamp
@@ -177,10 +180,13 @@ class WarcWriter:
         payload_sha256: str | None = None,
         last_modified: str | None = None,
         provider_stamp: str | None = None,
+        complete: bool = True,
         masked: bool = False,
     ) -> StoredBody:
         """A file that came without HTTP (SFTP, FTP, S3, a drop). Parameters as for `write_exchange`."""
         headers = [*self._place(url, step, page, outcome), ("Content-Type", content_type)]
+        if not complete:
+            headers.append(("WARC-Truncated", "disconnect"))
         if last_modified:
             headers.append(("Madang-Last-Modified", last_modified))
         record_id = new_id()
@@ -189,6 +195,11 @@ class WarcWriter:
             step, page, sha256, self.fetch_id, record_id, at, url, last_modified=last_modified, provider_stamp=provider_stamp
         )
         return self._count(stored, outcome)
+
+    def write_failure(self, *, url: str, at: datetime, outcome: str, step: int, page: int, reason: str) -> None:
+        """That nothing came without HTTP, and why: a metadata record, since there is no payload to keep."""
+        headers = [*self._place(url, step, page, outcome), ("Content-Type", "application/warc-fields")]
+        self._write("metadata", new_id(), at, headers, line("madang-failure", reason))
 
     def restart(self, step: int) -> None:
         """The step begins again from page 1 (its total changed): bodies written for it so far no longer count."""

@@ -26,6 +26,7 @@ from assets.errors import FetchFailed, MadangError
 from assets.feeds.model import Feed
 from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Progress, SystemClock
 from assets.protocols.kernel import (
+    AuthFailed,
     BadRequest,
     Body,
     Cursor,
@@ -45,6 +46,7 @@ from assets.protocols.kernel import (
 from assets.protocols.pacing import Broken, Done, Paging, Restart
 from assets.transport.exchange import Exchange
 from assets.transport.http import NAME, HttpTransport
+from assets.transport.schemes import Transport
 from assets.transport.secrets import PLACEHOLDER, Secrets
 
 __all__ = ["Clock", "FetchCancelled", "FetchDeps", "Progress", "SystemClock", "fetch", "run_fetch"]
@@ -71,7 +73,7 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
     fetch_id = new_fetch_id(started)
     secrets = Secrets(deps.secrets, feed=feed.id, auth=feed.source.auth)
     with _spool(deps.workdir, fetch_id) as spool:
-        async with HttpTransport(deps.transport, lookup=deps.lookup, now=deps.clock.now) as transport:
+        async with Transport(deps.transport, lookup=deps.lookup, now=deps.clock.now) as transport:
             one = _Fetch(feed, partition, deps, secrets, transport, spool, fetch_id, started)
             try:
                 outcome = await one.run(now)
@@ -141,19 +143,28 @@ class _Fetch:
                 if not answered and self._same_versions(waiting):
                     return NotModified("the agency has the same version as last time")
                 step = replace(waiting.popleft(), ordinal=next(ordinals))
+                if (body := self._taken(step)) is not None:
+                    self._keep_taken(step, body)
+                    answered += 1
+                    continue
                 if step.lead:
                     waiting.extendleft(reversed(await self._lead(step)))
                     continue
+                before = self._asker.rows
                 try:
                     came, more = await (self._pages(step) if protocol.paged else self._single(step))
                 except _Stopped as stop:
                     waiting.extendleft(reversed(self._smaller(step, stop)))
+                    self._forget(step, before)
                     continue
                 answered, rows = answered + 1, rows + more
                 if isinstance(came, Empty):
                     empty.append(came)
         except _Stopped as stop:
             return stop.outcome
+        if not answered and protocol.drop:
+            # No file ready: the table stays what the last one made it.
+            return NotModified("no new file is ready") if self._last is not None else Empty("no file is ready")
         if not answered:
             return Empty("there is nothing to ask for: the plan has no steps")
         if len(empty) == answered or (protocol.paged and rows == 0):
@@ -171,6 +182,9 @@ class _Fetch:
         """The steps that a lead's answer tells of. The answer is archived, and is none of the fetch's bodies."""
         request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), Validators())
         led: list[Step] = []
+        if step.wait_s:
+            self._asker.release()
+            await self.deps.clock.sleep(step.wait_s)
 
         def read(body: Body) -> None:
             led[:] = self.feed.protocol.follow(self.feed, self.feed.source, step, body)
@@ -189,13 +203,43 @@ class _Fetch:
             raise stop
         return parts
 
+    def _forget(self, step: Step, rows: int) -> None:
+        """The pages of this step that came so far are none of the fetch's: they will come again, in parts or anew."""
+        if self._writer is not None:
+            self._writer.restart(step.ordinal)
+        self._unchanged = {key for key in self._unchanged if key[0] != step.ordinal}
+        self._asker.rows = rows
+
     def _same_versions(self, steps: Iterable[Step]) -> bool:
-        """Whether the agency's own stamp of every step is that of the last fetch's bodies."""
-        stamps = [None if step.lead else step.stamp for step in steps]
-        return (
-            bool(stamps)
-            and None not in stamps
-            and sorted(map(str, stamps)) == sorted(str(body.provider_stamp) for body in self._earlier.values())
+        """Whether the agency's own stamps of all steps are those of the last fetch's bodies.
+
+        As sets: a step may have many pages, was perhaps asked in parts, and one that was empty left no body. So steps that share
+        a stamp are one version.
+        """
+        stamps = {step.stamp for step in steps}
+        return bool(stamps) and None not in stamps and stamps == {body.provider_stamp for body in self._earlier.values()}
+
+    def _taken(self, step: Step) -> StoredBody | None:
+        """The body of the last fetch that a drop's step would only bring again."""
+        if not self.feed.protocol.drop or step.stamp is None or not self._same_origin():
+            return None
+        return next((b for _, b in sorted(self._earlier.items()) if b.provider_stamp == step.stamp), None)
+
+    def _keep_taken(self, step: Step, body: StoredBody) -> None:
+        """Archive that a file of a drop is as it was."""
+        at, key = self.deps.clock.now(), (step.ordinal, 1)
+        if self._earlier.get(key) == body:
+            self._unchanged.add(key)
+        self._open(None).write_revisit(
+            url=body.url,
+            request=None,
+            response=None,
+            at=at,
+            step=step.ordinal,
+            page=1,
+            earlier=body,
+            profile="server-not-modified",
+            outcome="NotModified",
         )
 
     async def _probe(self, steps: list[Step]) -> bool:
@@ -217,7 +261,8 @@ class _Fetch:
         """A step of many pages, that must add up."""
         paging, cursor, before = Paging(self.feed.source.limits.max_pages), Cursor(), self._asker.rows
         while True:
-            answer = await self._settled(self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators()))
+            request = self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators())
+            answer = await self._settled(replace(request, stamp=step.stamp or request.stamp))
             if isinstance(answer.outcome, Empty) and paging.page == 1:
                 return answer.outcome, 0
             info = answer.outcome.page if isinstance(answer.outcome, Ok) else PageInfo()
@@ -228,9 +273,8 @@ class _Fetch:
             if isinstance(follows, Done):
                 return Ok(), paging.rows
             if isinstance(follows, Restart):
-                self._open(answer.exchange).restart(step.ordinal)
-                self._unchanged = {k for k in self._unchanged if k[0] != step.ordinal}
-                self._asker.rows, cursor = before, Cursor()
+                self._forget(step, before)
+                cursor = Cursor()
             else:
                 cursor = follows.cursor
 
@@ -300,6 +344,11 @@ class _Fetch:
     def _write(self, exchange: Exchange, answer: Answer, outcome: str) -> None:
         writer, request = self._open(exchange), answer.exchange.request
         key = (request.step, request.page)
+        if exchange.resource and not exchange.status:
+            writer.write_failure(
+                url=exchange.url, at=exchange.at, outcome=outcome, step=key[0], page=key[1], reason=exchange.error or ""
+            )
+            return
         earlier = self._earlier.get(key) if exchange is answer.exchange else None
         parts = urlsplit(exchange.url)
         target = parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl()
@@ -315,8 +364,8 @@ class _Fetch:
             self._canonical[key] = answer.canonical_sha256
             writer.write_revisit(
                 url=exchange.url,
-                request=sent,
-                response=got,
+                request=None if exchange.resource else sent,
+                response=None if exchange.resource else got,
                 at=exchange.at,
                 step=request.step,
                 page=request.page,
@@ -328,6 +377,22 @@ class _Fetch:
             return
         if outcome == "Ok":
             self._canonical[key] = answer.canonical_sha256
+        if exchange.resource:
+            writer.write_resource(
+                url=exchange.url,
+                body=exchange.body_path,
+                at=exchange.at,
+                step=request.step,
+                page=request.page,
+                content_type=exchange.header("content-type") or "application/octet-stream",
+                outcome=outcome,
+                payload_sha256=exchange.payload_sha256,
+                last_modified=exchange.header("last-modified"),
+                provider_stamp=answer.provider_stamp,
+                complete=exchange.complete,
+                masked=exchange.masked,
+            )
+            return
         writer.write_exchange(
             url=exchange.url,
             request=sent,
@@ -426,7 +491,8 @@ _MENDS = {
 def _failure(feed: Feed, record: FetchRecord, outcome: Outcome) -> MadangError:
     """The error that says what the agency answered and what to do about it."""
     resets = outcome.resets_at if isinstance(outcome, QuotaExhausted) else None
-    mend = _MENDS.get(record.outcome, "look at the archived response {warc}").format(
+    own = outcome.mend if isinstance(outcome, AuthFailed) else ""
+    mend = own or _MENDS.get(record.outcome, "look at the archived response {warc}").format(
         secret=feed.source.auth.secret or "the feed's auth.secret",
         resets=f"{resets:%Y-%m-%d %H:%M %Z}".strip() if resets else "the quota resets",
         documentation=feed.documentation or "the agency's site",

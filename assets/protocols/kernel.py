@@ -78,7 +78,10 @@ class QuotaExhausted:
 
 @dataclass(frozen=True)
 class AuthFailed:
+    """`mend`: what to do about it, where that is not to look at the key."""
+
     reason: str
+    mend: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,13 +160,15 @@ class Step:
     """One independent part of a fetch (a file, a query, a window), paged on its own. `params` are the protocol's own.
 
     `lead`: its one answer holds no rows, but says what to ask for (`Protocol.follow`). `stamp`: the agency's own version of what
-    the step would bring; where all steps have the stamps of the last fetch, none is asked.
+    the step would bring; where all steps have the stamps of the last fetch, none is asked. A lead has a stamp where it leads to
+    one step, with that stamp. `wait_s`: how long before it is asked.
     """
 
     ordinal: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     lead: bool = False
     stamp: str | None = None
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -263,11 +268,14 @@ class Protocol(ABC, Generic[S]):
     """How an agency speaks. Stateless: the five functions depend on their arguments alone.
 
     `paged`: the kernel keeps the paging discipline (protocols.md 1.2) and counts rows; else one response is one step.
+    `drop`: a step is a file that lies somewhere. None ready says that nothing is new, not that the table is empty; one with the
+    stamp of a body of the last fetch is that body, and is not asked for.
     """
 
     name: ClassVar[str]
     Source: ClassVar[type[SourceBase]]
     paged: ClassVar[bool] = False
+    drop: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, feed: Feed, source: S, when: When) -> Iterable[Step]:

@@ -20,6 +20,7 @@ class Exchange:
     `complete`: False when the connection, or the compressed stream, ended before its promised end.
     `status`: 0 when no response came; `verdict`, where not None, is then or otherwise the transport's own and stands
     before the protocol's. `hops`: the redirects that led here, each an Exchange of its own.
+    `resource`: it came without HTTP (a drop); `status` is 200 where anything came, and `headers` are what the server tells.
     """
 
     request: Request
@@ -45,6 +46,7 @@ class Exchange:
     error: str | None = None
     verdict: Outcome | None = None
     hops: list[Exchange] = field(default_factory=list)
+    resource: bool = False
 
     def header_map(self) -> dict[str, str]:
         """Response headers by lower-case name; the last one wins."""

@@ -57,7 +57,9 @@ class Secrets:
                     mend=f"set the environment variable {name}",
                 )
             undo = self._auth.percent_encoded and name == self._auth.secret
-            self._known[name] = normalise_key(raw, name=name, percent_encoded=undo)
+            # A private key is text of many lines; one line end in a header or address would be an injection.
+            lines = raw.replace("\r\n", "\\n").replace("\n", "\\n") if self._auth.kind == "private_key" else raw
+            self._known[name] = normalise_key(lines, name=name, percent_encoded=undo)
             self._masked |= {self._known[name], raw}
             self._compile()
         return self._known[name]

@@ -304,3 +304,23 @@ def test_writer_is_a_context_manager_that_keeps_a_finished_file(path: Path) -> N
         assert isinstance(warc, WarcWriter)
         warc.finish(record(1))
     assert path.exists()
+
+
+def test_a_drop_is_archived_without_http(path: Path, tmp_path: Path) -> None:
+    fetch, spool = record(1), tmp_path / "spool"
+    spool.write_bytes(b"half")
+    with writer(path, fetch) as warc:
+        warc.write_failure(url="sftp://h/d/", at=fetch.started_at, outcome="Gone", step=0, page=1, reason="no folder\nX: y")
+        stored = warc.write_resource(url="sftp://h/f", body=spool, at=fetch.started_at, step=1, outcome="Transient", complete=False)
+        assert warc.bodies == []
+        kept = warc.write_revisit(
+            url="sftp://h/f", request=None, response=None, at=fetch.started_at, step=2, page=1, earlier=stored,
+            profile="server-not-modified", outcome="NotModified",
+        )  # fmt: skip
+        assert (kept.sha256, kept.record_id) == (stored.sha256, stored.record_id)
+        assert [b.step for b in warc.finish(fetch)] == [2]
+    failure, resource, revisit = [(h, b) for h, b in by_hand(path) if h["WARC-Type"] in ("metadata", "resource", "revisit")][:3]
+    assert (failure[0]["Madang-Outcome"], failure[1]) == ("Gone", b"madang-failure: no folder X: y\r\n")
+    assert (resource[0]["WARC-Truncated"], resource[1]) == ("disconnect", b"half")
+    assert "Content-Type" not in revisit[0]
+    assert (revisit[0]["Content-Length"], revisit[0]["WARC-Refers-To"]) == ("0", stored.record_id)
