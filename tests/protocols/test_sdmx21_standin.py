@@ -18,7 +18,7 @@ from assets.tables.staging import stage
 from tests.protocols.standin_scene import Scene, fetch_on_paper, paper, scene
 from tests.protocols.test_sdmx21 import COLUMNS, OPTIONS, ROUTE, WINDOW, feed, read, rows
 
-FAULTS = ["sdmx_error:500", "sdmx_error:140", "sdmx_error:510", "sdmx_error_200:100", "html_200", "empty_body_200", "status_500:1",
+FAULTS = ["sdmx_error:500", "sdmx_error:140", "sdmx_error:510", "sdmx_error_200:100", "html_200", "status_500:1",
           "column_renamed", "utf8_bom", "no_data"]  # fmt: skip
 
 
