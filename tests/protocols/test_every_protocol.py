@@ -19,6 +19,7 @@ from assets.protocols.queries import QuerySource
 from deploy.agency.routes import ENGINES, load_routes
 from tests.docs.fields import WORDS
 from tests.protocols.standin_scene import NOW
+from tests.protocols.table import PAGE, facts, with_table
 
 CASES = int(os.environ.get("MADANG_PROTOCOL_CASES", "500"))
 """Arbitrary bodies for each protocol and function; `make bench` tries 10,000."""
@@ -161,3 +162,9 @@ def test_every_field_of_its_own_is_described(name: str) -> None:
         described = info.description or field in WORDS or any(key.startswith(f"{field}.") for key in WORDS)
         nested = not isinstance(info.annotation, type) or hasattr(info.annotation, "model_fields")
         assert field in shared or described or nested, f"{name}: {field} has no description"
+
+
+def test_the_table_of_protocols_is_made_from_them_and_their_tests() -> None:
+    assert set(PROTOCOLS) <= set(facts())
+    text = PAGE.read_text(encoding="utf-8")
+    assert with_table(text) == text, "type: python -m tests.protocols.table"
