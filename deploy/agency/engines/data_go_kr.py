@@ -35,6 +35,7 @@ class GatewayOptions(Strict):
     items: Literal["item", "list"] = "item"
     required: tuple[str, ...] = ()
     filters: dict[str, str] = Field(default_factory=dict, description="Parameter → field of the rows that must equal it.")
+    starts: dict[str, str] = Field(default_factory=dict, description="Parameter → field of the rows that must begin with it.")
     all_words: dict[str, str] = Field(default_factory=dict, description="Parameter → the value that filters nothing.")
 
 
@@ -107,6 +108,8 @@ def filtered(rows: Sequence[Row], params: dict[str, str], options: GatewayOption
     for param, name in options.filters.items():
         if (word := params.get(param, "")) != options.all_words.get(param, ""):
             rows = [r for r in rows if str(r.get(name)) == word]
+    for param, name in options.starts.items():
+        rows = [r for r in rows if str(r.get(name)).startswith(params.get(param, ""))]
     return rows
 
 
