@@ -25,6 +25,7 @@ from assets.transport.call import SAFE, Call, merged
 from assets.transport.exchange import Exchange
 from assets.transport.resolving import GuardedResolver, Lookup, system_lookup
 from assets.transport.secrets import PLACEHOLDER, Secrets
+from assets.transport.trust import tls_context
 
 NAME = f"Madang/{version('madang')}"
 
@@ -139,20 +140,9 @@ class HttpTransport:
         return self._sessions[allow_private]
 
     def tls(self, tls: Tls) -> ssl.SSLContext:
-        """A verifying context, always; with more trust or older ciphers where the feed says so."""
+        """The context that `trust.py` makes, made once."""
         if tls not in self._tls:
-            context = ssl.create_default_context()
-            if tls.ca_bundle is not None:
-                try:
-                    context.load_verify_locations(cafile=tls.ca_bundle)
-                except (OSError, ssl.SSLError):
-                    raise SettingsError(
-                        "the CA bundle cannot be read", where=tls.ca_bundle, mend="name a PEM file in source.tls.ca_bundle"
-                    ) from None
-            if tls.legacy:
-                context.set_ciphers("DEFAULT@SECLEVEL=1")
-                context.options |= 0x4  # OP_LEGACY_SERVER_CONNECT, which has a name from Python 3.12 on
-            self._tls[tls] = context
+            self._tls[tls] = tls_context(tls)
         return self._tls[tls]
 
     def target(self, url: str) -> tuple[str, dict[str, str]]:

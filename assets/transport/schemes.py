@@ -49,4 +49,8 @@ def _connection(scheme: str) -> type[Connection] | None:
         from assets.transport.sftp import SftpConnection
 
         return SftpConnection
+    if scheme in ("ftp", "ftps"):
+        from assets.transport.ftp import FtpConnection, ImplicitTlsConnection
+
+        return FtpConnection if scheme == "ftp" else ImplicitTlsConnection
     return None

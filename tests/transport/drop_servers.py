@@ -1,4 +1,4 @@
-"""Real servers for drops, on loopback: OpenSSH's sshd, and paramiko's own SSH server where passwords or odd names are wanted."""
+"""Real servers for drops, on loopback: OpenSSH's sshd, paramiko's own SSH server where a password is wanted, and pyftpdlib."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import paramiko
+import pyftpdlib.servers
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+from pyftpdlib.ioloop import IOLoop
 
 from tests.integration.s3_server import free_port
 
@@ -192,3 +203,98 @@ def running_password_server(folder: Path) -> Iterator[SshServer]:
         listener.close()
         for transport in open_ones:
             transport.close()
+
+
+# --- pyftpdlib ---
+
+
+@dataclass
+class FtpServer:
+    """`seen`: every command that came. `certificate`: PEM of the authority to trust, where it speaks TLS."""
+
+    port: int
+    seen: list[str]
+    certificate: Path | None = None
+
+
+@contextmanager
+def running_ftp(
+    folder: Path,
+    certificate: Path | None = None,
+    *,
+    implicit: bool = False,
+    without: tuple[str, ...] = (),
+    retr: Callable[[Any], None] | None = None,
+    **handler: Any,
+) -> Iterator[FtpServer]:
+    """An FTP server that knows `hanbit` by password, and anonymous. `without`: commands that it does not know.
+
+    `certificate`: PEM with key, which makes it speak TLS and nothing else. `retr`: called as a file is asked for.
+    """
+    authorizer = DummyAuthorizer()
+    authorizer.add_user("hanbit", PASSWORD, str(folder), perm="elr")
+    authorizer.add_anonymous(str(folder))
+    seen: list[str] = []
+    base: type = TLS_FTPHandler if certificate else FTPHandler
+
+    class Handler(base):  # type: ignore[misc]
+        proto_cmds = {k: v for k, v in base.proto_cmds.items() if k not in without}  # noqa: RUF012
+
+        def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
+            seen.append(cmd)
+            super().pre_process_command(line, cmd, arg)
+
+        def ftp_RETR(self, file: str) -> Any:
+            if retr is not None:
+                retr(self)
+            return super().ftp_RETR(file)
+
+        def handle(self) -> None:
+            if implicit:
+                self.secure_connection(self.ssl_context)
+            super().handle()
+
+    Handler.authorizer = authorizer
+    Handler.auth_failed_timeout = 0
+    Handler.unicode_errors = "surrogateescape"
+    if certificate:
+        Handler.certfile, Handler.tls_control_required, Handler.tls_data_required = str(certificate), True, True
+    for name, value in handler.items():
+        setattr(Handler, name, value)
+    server = pyftpdlib.servers.FTPServer(("127.0.0.1", 0), Handler, ioloop=IOLoop())
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            server.serve_forever(timeout=0.02, blocking=False)
+        server.close_all()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield FtpServer(server.address[1], seen, certificate)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def certificate_for(name: str, path: Path) -> Path:
+    """A self-signed certificate with its key, one PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(made.public_bytes(Encoding.PEM) + private)
+    return path
