@@ -2,37 +2,33 @@
 
 Here are its question in a body, its words for refusals (with status 200), and the proof that everything asked for came: it leaves
 out series and years in silence when they are too many. Only an answer that is seen whole can be proved, so questions are small.
+The proof itself is `bls_answers.py`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from assets.protocols.bls_answers import Question, asked_of, document, messages, proved, refusal
 from assets.protocols.canonical import canonical_json_sha256
 from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import in_words, odd_body
+from assets.protocols.json_answers import odd_body
 from assets.protocols.json_pages import around, records_of, rows_of_records
 from assets.protocols.kernel import (
     Auth,
-    AuthFailed,
     BadRequest,
     Body,
     Cursor,
-    Empty,
-    Gone,
     Limits,
     Malformed,
-    Ok,
     Outcome,
     Protocol,
-    QuotaExhausted,
     Request,
     SourceBase,
     Step,
@@ -46,9 +42,6 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 40
 """Series times years of one question: that many years of months fit into the 64 kB of an answer that are seen."""
-_NO_DATA = re.compile(r"No Data Available for Series (\S+) Year: (\d{4})", re.I)
-_NO_SERIES = re.compile(r"Series does not exist for Series (\S+)", re.I)
-Cell = tuple[str, int]
 
 
 class BlsAuth(Auth):
@@ -85,25 +78,6 @@ class BlsSource(SourceBase):
     @property
     def address(self) -> str:
         return self.base_url
-
-
-@dataclass(frozen=True)
-class Question:
-    """Series, and the first and last year."""
-
-    series: tuple[str, ...]
-    first: int
-    last: int
-
-    def cells(self) -> set[Cell]:
-        return {(series, year) for series in self.series for year in range(self.first, self.last + 1)}
-
-    def halves(self) -> list[Question]:
-        """By series first, then by years; none of a single year of a single series."""
-        half, middle = len(self.series) // 2, (self.first + self.last) // 2
-        if half:
-            return [replace(self, series=self.series[:half]), replace(self, series=self.series[half:])]
-        return [] if self.first == self.last else [replace(self, last=middle), replace(self, first=middle + 1)]
 
 
 class Bls(Protocol[BlsSource]):
@@ -144,10 +118,10 @@ class Bls(Protocol[BlsSource]):
         complete: bool,
     ) -> Outcome:
         seen = around(head, tail, length, "series")
-        said = _document(head) if length <= len(head) else {}
-        verdict, words = (seen.text("status") or "") if seen else "", _messages(said)
+        said = document(head) if length <= len(head) else {}
+        verdict, words = (seen.text("status") or "") if seen else "", messages(said)
         if verdict and verdict != "REQUEST_SUCCEEDED":
-            return _refusal(verdict, words)
+            return refusal(verdict, words)
         by = by_status(status, headers)
         if by is not None:
             return by
@@ -159,7 +133,7 @@ class Bls(Protocol[BlsSource]):
             return Malformed("no answer with a status to a question that is known")
         if length > len(head):
             return BadRequest("the answer is too large to see whether all that was asked for came", too_large=True)
-        return _proved(source, asked, said, words)
+        return proved(asked, said, words, source.nodata)
 
     def parse(self, feed: Feed, source: BlsSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
@@ -183,70 +157,6 @@ class Bls(Protocol[BlsSource]):
 
     def canonical_sha256(self, source: BlsSource, body: Body) -> str | None:
         return canonical_json_sha256(body.path, ("responseTime",))
-
-
-def asked_of(request: Request) -> Question | None:
-    """The question in the body of a request; None where there is none."""
-    try:
-        body = json.loads(request.body or b"")
-        return Question(tuple(map(str, body["seriesid"])), int(body["startyear"]), int(body["endyear"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _proved(source: BlsSource, asked: Question, said: Mapping[str, Any], words: Sequence[str]) -> Outcome:
-    """Ok only where every year of every series came, or BLS says in words that there is none."""
-    told = " ".join(words)
-    if unknown := sorted({name.rstrip(".") for name in _NO_SERIES.findall(told)} & {*asked.series}):
-        return Gone(f"there is no series {', '.join(unknown)[:200]}")
-    came, wanted = _cells(said), asked.cells()
-    if strangers := sorted(came - wanted):
-        return Malformed(f"{strangers[0][0][:40]} of {strangers[0][1]} came, and was not asked for")
-    missing = sorted(wanted - came - {(name, int(year)) for name, year in _NO_DATA.findall(told)})
-    if not missing:
-        return Ok() if came else Empty(in_words(told))
-    why = f"{len(missing)} of {len(wanted)} years of series did not come, without a word, as {missing[0][0]} of {missing[0][1]}"
-    if len(wanted) > 1:
-        return BadRequest(why, too_large=True)
-    return Empty(why) if source.nodata == "empty" else Malformed(f"{why}; declare nodata: empty if there is none")
-
-
-def _cells(said: Mapping[str, Any]) -> set[Cell]:
-    """The years of which a row came, by series."""
-    results = said.get("Results")
-    listed = results.get("series") if isinstance(results, dict) else None
-    found: set[Cell] = set()
-    for series in listed if isinstance(listed, list) else []:
-        data = series.get("data") if isinstance(series, dict) else None
-        for datum in data if isinstance(data, list) else []:
-            year = str(datum.get("year")) if isinstance(datum, dict) else ""
-            if year.isascii() and year.isdigit() and len(year) == 4:
-                found.add((str(series.get("seriesID")), int(year)))
-    return found
-
-
-def _refusal(verdict: str, words: Sequence[str]) -> Outcome:
-    """The outcome of a status other than success, by BLS's words."""
-    why = in_words(f"{verdict[:40]}: {' '.join(words)}", 300)
-    low = why.lower()
-    if "threshold" in low:
-        return QuotaExhausted(None, why)
-    if "key" in low and ("invalid" in low or "not valid" in low or "not registered" in low):
-        return AuthFailed(why)
-    return BadRequest(why) if verdict == "REQUEST_NOT_PROCESSED" else Malformed(why)
-
-
-def _document(head: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(head.decode("utf-8", "replace").lstrip("\ufeff"))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _messages(said: Mapping[str, Any]) -> list[str]:
-    told = said.get("message")
-    return [str(one) for one in told] if isinstance(told, list) else [] if told is None else [str(told)]
 
 
 def _codes(datum: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
-from assets.protocols.bls2 import PROTOCOL, Question
+from assets.protocols.bls2 import PROTOCOL
+from assets.protocols.bls_answers import Question
 from assets.protocols.kernel import (
     HEAD_BYTES,
     AuthFailed,
@@ -222,6 +223,14 @@ def test_a_finished_fetch_has_the_servers_rows_or_there_is_none(
     if done.outcome == "Ok":
         assert sorted((*map(str, row[:4]), row[4] or "") for row in done.rows) == values(served)
     assert done.outcome == "Ok" or {"html_200", "empty_body_200", "quota_after_n:2"} & {*faults}, done
+
+
+@pytest.mark.parametrize(("nodata", "outcome"), [("refuse", "Malformed"), ("empty", "Ok")])
+def test_a_year_that_is_missing_without_a_word_is_asked_for_alone(nodata: str, outcome: str, tmp_path: Path) -> None:
+    late, asked = [row for row in rows(2) if (row["seriesID"], row["year"]) != ("S1", "2024")], feed("S0", "S1", nodata=nodata)
+    done = fetch_on_paper(asked, paper(tmp_path, asked, late, **ROUTE, options={"bare": True}))
+    assert done.outcome == outcome
+    assert nodata == "refuse" or sorted((*map(str, row[:4]), row[4] or "") for row in done.rows) == values(late)
 
 
 @pytest.fixture(scope="module")
