@@ -1,0 +1,174 @@
+"""What both editions of Socrata's interface share: bodies and errors, the version of a data set, rows whose nulls are left out.
+
+Pure, and no protocol of its own: how a question is put is `socrata2.py` and `socrata3.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from assets.protocols.http_answers import by_status, retry_after
+from assets.protocols.json_answers import in_words, odd_body
+from assets.protocols.json_pages import Around, around, records_of, rows_of_records
+from assets.protocols.kernel import (
+    Auth,
+    AuthFailed,
+    BadRequest,
+    Body,
+    Empty,
+    Gone,
+    Malformed,
+    Ok,
+    Outcome,
+    PageInfo,
+    RateLimited,
+    Request,
+    Transient,
+)
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Feed
+    from assets.tables.rows import RowStream
+
+CHANGED = "x-soda2-truth-last-modified"
+_STAMP = re.compile(r"(.*); query [0-9a-f]{8}(?:; (\d{1,15}) rows)?")
+_WORDS: tuple[tuple[str, type[AuthFailed | Gone | BadRequest] | None], ...] = (
+    (r"throttl|too[ _.-]?many|rate[ _.-]?limit", None),
+    (r"permission|authenti|authori|app[ _.-]?token|forbidden", AuthFailed),
+    (r"not[ _.-]?found|\.missing", Gone),
+    (r"^query\.|invalid|bad[ _.-]?request", BadRequest),
+)
+"""Words of a code or a message, and what they mean; None: throttled."""
+
+
+class TokenAuth(Auth):
+    """An app token in a header; where none is sent, calls share a pool with everybody else of the same network."""
+
+    kind: str = Field("none", pattern="^(none|header_key)$", description="none, or header_key for an app token.")
+    name: str | None = Field("X-App-Token", description="Name of the header.")
+    secret: str | None = Field(
+        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that holds the token; SOCRATA_APP_TOKEN."
+    )
+
+    @model_validator(mode="after")
+    def _token(self) -> TokenAuth:
+        wanted = self.kind == "header_key" and self.secret is None
+        return self.model_copy(update={"secret": "SOCRATA_APP_TOKEN"}) if wanted else self
+
+
+def stamp_of(headers: Mapping[str, str], query: Mapping[str, str], rows: int | None) -> str | None:
+    """The version of what a query brings: when the data changed, which query, how many rows. None where the agency is silent."""
+    changed = headers.get(CHANGED, "").strip()
+    if not changed:
+        return None
+    digest = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{changed}; query {digest}" + ("" if rows is None else f"; {rows} rows")
+
+
+def total_of(stamp: str | None) -> int | None:
+    """How many rows the stamp promises."""
+    found = _STAMP.fullmatch(stamp or "")
+    return int(found[2]) if found and found[2] else None
+
+
+def judge(request: Request, status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, ok: bool) -> Outcome:
+    """What a response means, but for status 202. `ok`: the connection lasted to the end."""
+    seen = around(head, tail, length, None)
+    if status < 500 and seen is not None and (refused := _error(seen, status, headers)) is not None:
+        return refused
+    by = by_status(status, headers)
+    if by is not None:
+        return by
+    odd = odd_body(head, length, ok, seen)
+    if odd is not None:
+        return odd
+    if seen is None or not re.match(rb"(?:\xef\xbb\xbf)?\s*\[\s*[\]{]", head[:200]):
+        return Malformed("no list of rows")
+    promised, changed = _STAMP.fullmatch(request.stamp or ""), headers.get(CHANGED, "").strip()
+    if promised and changed and promised[1] != changed:
+        return Malformed("the agency changed the data set while its pages were read; the next fetch begins anew")
+    total = total_of(request.stamp)
+    if request.page == 1 and seen.whole and re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", head):
+        return Malformed(f"no rows where {total} were counted") if total else Empty("an empty list")
+    # Without a count only an empty page ends the list: a server may cap a page without a word.
+    return Ok(PageInfo(total=total))
+
+
+def _error(seen: Around, status: int, headers: Mapping[str, str]) -> Outcome | None:
+    """The outcome of an error in either of its forms; None where the body is none."""
+    fields = seen.fields
+    if seen.root != "{" or not (fields.get("errorCode") or fields.get("error") is True or (status >= 400 and fields.get("code"))):
+        return None
+    code, message = in_words(fields.get("errorCode") or fields.get("code"), 80), in_words(fields.get("message"))
+    why = f"{code}: {message}" if code else message or "an error without words"
+    for told in (code.lower(), message.lower()):
+        for words, kind in _WORDS:
+            if re.search(words, told):
+                return RateLimited(retry_after(headers), why) if kind is None else kind(why)
+    by = by_status(status, headers)
+    if by is None:
+        return Malformed(f"an error with status {status}: {why}")
+    if isinstance(by, RateLimited):
+        return RateLimited(by.retry_after_s, why)
+    return type(by)(why) if isinstance(by, (AuthFailed, Gone, BadRequest, Transient)) else by
+
+
+def counted(feed: Feed, body: Body) -> tuple[int, datetime | None]:
+    """Rows, and when the oldest of them changed last, out of the answer to a count. Raises UnreadableSource."""
+    from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
+
+    order = order_of(feed)
+    rows = records_of(body.path, (), order)
+    one = rows[0] if isinstance(rows, list) and rows else None
+    text = str(one.get("rows_in_all")) if isinstance(one, dict) else ""
+    if one is None or not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise order.refuse("the count of rows is no number", "look at the archived body")
+    return int(text), _moment(one.get("oldest_change"))
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def new_ids(feed: Feed, what: str = ":id") -> bool:
+    """Whether the table tells rows apart by what a full replacement makes anew."""
+    return any(feed.contract.column(name).source_name == what for name in feed.contract.key)
+
+
+def rows_of(feed: Feed, bodies: Sequence[Body]) -> RowStream:
+    """Rows of pages. A null column is left out of a row: the header says which columns there are, so that none seems gone."""
+    from assets.tables.readers.open import order_of
+
+    order = order_of(feed)
+
+    def records() -> Iterator[Any]:
+        for body in bodies:
+            blank: dict[str, Any] = dict.fromkeys(fields_of(body.headers))
+            rows = records_of(body.path, (), order)
+            for row in rows:
+                yield blank | row if isinstance(row, dict) else row
+
+    return rows_of_records(feed, records())
+
+
+def fields_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """Column name → Socrata type, of the two headers; empty where they are missing or nonsense."""
+    try:
+        names, types = json.loads(headers.get("x-soda2-fields", "[]")), json.loads(headers.get("x-soda2-types", "[]"))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return {}
+    known = types if isinstance(types, list) and len(types) == len(names) else [""] * len(names)
+    return {name: str(kind) for name, kind in zip(names, known, strict=True)}
