@@ -37,11 +37,15 @@ class DropFailed(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where to connect. `address`: the checked IP address; `host`: the name that the feed declares, for certificates."""
+    """Where to connect. `address`: the checked IP address; `host`: the name that the feed declares, for certificates.
+
+    `redirected`: a stand-in answers there for the agency.
+    """
 
     host: str
     address: str
     port: int
+    redirected: bool = False
 
 
 class Connection(ABC):
@@ -49,8 +53,14 @@ class Connection(ABC):
 
     default_port: int
 
-    def __init__(self, source: Any, place: Place, secrets: Secrets) -> None:
-        self.source, self.place, self.secrets = source, place, secrets
+    def __init__(self, source: Any, place: Place, secrets: Secrets, request: Request) -> None:
+        self.source, self.place, self.secrets, self.request = source, place, secrets, request
+
+    @classmethod
+    def where(cls, source: Any, request: Request) -> tuple[str, int]:
+        """Host and port that answer for the request."""
+        parts = urlsplit(request.url)
+        return parts.hostname or "", parts.port or cls.default_port
 
     @abstractmethod
     def open(self) -> None:
@@ -96,11 +106,11 @@ async def exchange_by(
 ) -> Exchange:
     """Fill `exchange`. `locate`: host and port → Place, checked. Raises nothing for what a server does."""
     sink = Sink(exchange.body_path, secrets.body_masker())
-    host = urlsplit(request.url).hostname or ""
+    host, port = kind.where(source, request)
     connection: Connection | None = None
     try:
         async with asyncio.timeout(source.limits.total_timeout_s):
-            connection = kind(source, await locate(host, urlsplit(request.url).port or kind.default_port), secrets)
+            connection = kind(source, await locate(host, port), secrets, request)
             await asyncio.to_thread(connection.open)
             path = unquote_to_bytes(urlsplit(request.url).path)
             if request.method == LISTING:

@@ -35,7 +35,7 @@ class Transport(HttpTransport):
         async def locate(host: str, port: int) -> Place:
             if self._settings.connect_to is not None:
                 # The stand-in's machine; the port stays, since one port speaks one protocol.
-                return Place(host, urlsplit(self._settings.connect_to).hostname or "", port)
+                return Place(host, urlsplit(self._settings.connect_to).hostname or "", port, redirected=True)
             found = await GuardedResolver(self._lookup, source.allow_private).resolve(host, port)
             return Place(host, found[0]["host"], port)
 
@@ -53,4 +53,8 @@ def _connection(scheme: str) -> type[Connection] | None:
         from assets.transport.ftp import FtpConnection, ImplicitTlsConnection
 
         return FtpConnection if scheme == "ftp" else ImplicitTlsConnection
+    if scheme == "s3":
+        from assets.transport.s3 import S3Connection
+
+        return S3Connection
     return None

@@ -132,7 +132,6 @@ class SftpConnection(Connection):
 
     def start(self, path: bytes, request: Request) -> None:
         self._path, self._is_listing = path.decode("utf-8", "backslashreplace"), False
-        self._request = request
         self._file = self._client.opened(_below_home(path))
         if (size := request.headers.get("size")) is not None:
             self._file.prefetch(int(size), max_concurrent_requests=64)
@@ -145,7 +144,7 @@ class SftpConnection(Connection):
         """The file must still be what was listed: a writer may have been at it while it was read."""
         assert self._file is not None
         now = self._file.stat()
-        listed = self._request.headers.get("modified")
+        listed = self.request.headers.get("modified")
         if (now.st_size not in (None, received)) or (listed and _moment(now.st_mtime) != listed):
             raise DropFailed(Transient("the file changed after it was listed"))
 
