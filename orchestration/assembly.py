@@ -23,6 +23,7 @@ from assets.training_sets.assets import set_asset
 from assets.training_sets.load import load_sets
 from orchestration import jobs, killed
 from orchestration.dbt import build_dbt_assets, dbt_resource
+from orchestration.demo_home import stands_aside
 from orchestration.failures import guard
 from orchestration.freshness import CONFIRMED_ON_TIME, confirmed_on_time
 from orchestration.opening import open_platform
@@ -45,17 +46,21 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     tables = [table_asset(feed, guard) for feed in feeds.values()]
     products = [set_asset(spec, feeds, guard) for spec in sets.values()]
     feed_jobs = {feed.id: feed_job(feed) for feed in feeds.values()}
+    running = {feed.id for feed in feeds.values() if is_ready(feed, os.environ) and not stands_aside(feed, settings)}
     sets_job = dg.define_asset_job("build_sets", selection=_downstream(), description="dbt models and training sets.")
     freshness_job = dg.define_asset_job(
         FRESHNESS_JOB,
-        selection=_freshness_of(feed for feed in feeds.values() if is_ready(feed, os.environ)),
+        selection=_freshness_of(feeds[id_] for id_ in sorted(running)),
         description="Was every feed that is enabled and has its key asked on time? Reads the ledger, asks nobody.",
     )
     return dg.Definitions(
         assets=[*archives, *tables, build_dbt_assets(feeds), *products],
         asset_checks=[confirmed_on_time(feed) for feed in feeds.values()],
         jobs=[*feed_jobs.values(), sets_job, freshness_job, *jobs.NIGHT_JOBS],
-        schedules=[*(feed_schedule(feed, feed_jobs[feed.id]) for feed in feeds.values()), freshness_schedule(freshness_job)],
+        schedules=[
+            *(feed_schedule(feed, feed_jobs[feed.id], feed.id in running) for feed in feeds.values()),
+            freshness_schedule(freshness_job),
+        ],
         sensors=[
             dg.AutomationConditionSensorDefinition(
                 "automation", target=_downstream(), default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=30
@@ -117,14 +122,14 @@ def feed_job(feed: Feed) -> FeedJob:
     )
 
 
-def feed_schedule(feed: Feed, job: Job) -> dg.ScheduleDefinition:
+def feed_schedule(feed: Feed, job: Job, running: bool) -> dg.ScheduleDefinition:
     """The feed's own cron expression in its own time zone; running with the daemon, if the feed is enabled and has its key."""
     return dg.ScheduleDefinition(
         name=job_name(feed),
         job=job,
         cron_schedule=feed.schedule.cron,
         execution_timezone=feed.schedule.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING if is_ready(feed, os.environ) else dg.DefaultScheduleStatus.STOPPED,
+        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
         description=feed.title,
     )
 

@@ -7,11 +7,8 @@ row leaves at most an object that nobody refers to. Asking one question is `aski
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -22,11 +19,10 @@ from assets.archive.fetches import FetchRecord, archive_fetch, archive_key, new_
 from assets.archive.records import Http, StoredBody
 from assets.archive.warc import WarcWriter
 from assets.commit import reached
-from assets.errors import FetchFailed, MadangError
 from assets.feeds.model import Feed
 from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Progress, SystemClock
+from assets.protocols.failing import failure_of
 from assets.protocols.kernel import (
-    AuthFailed,
     BadRequest,
     Body,
     Cursor,
@@ -36,7 +32,6 @@ from assets.protocols.kernel import (
     Ok,
     Outcome,
     PageInfo,
-    QuotaExhausted,
     Request,
     Step,
     Validators,
@@ -44,6 +39,7 @@ from assets.protocols.kernel import (
     outcome_name,
 )
 from assets.protocols.pacing import Broken, Done, Paging, Restart
+from assets.protocols.spool import spool_folder
 from assets.transport.exchange import Exchange
 from assets.transport.http import NAME, HttpTransport
 from assets.transport.schemes import Transport
@@ -72,7 +68,7 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
     started = deps.clock.now()
     fetch_id = new_fetch_id(started)
     secrets = Secrets(deps.secrets, feed=feed.id, auth=feed.source.auth)
-    with _spool(deps.workdir, fetch_id) as spool:
+    with spool_folder(deps.workdir, fetch_id) as spool:
         async with Transport(deps.transport, lookup=deps.lookup, now=deps.clock.now) as transport:
             one = _Fetch(feed, partition, deps, secrets, transport, spool, fetch_id, started)
             try:
@@ -82,7 +78,7 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
                 one.abandon()
         archive_fetch(deps.store, deps.ledger, record, one.warc, bodies)
     if not isinstance(outcome, Ok | Empty | NotModified):
-        raise _failure(feed, record, outcome)
+        raise failure_of(feed, record, outcome)
     return record
 
 
@@ -450,53 +446,3 @@ class _Fetch:
         self._asker.release()
         if self._writer is not None:
             self._writer.__exit__(None, None, None)
-
-
-@contextmanager
-def _spool(workdir: Path, fetch_id: str) -> Iterator[Path]:
-    """A folder for one fetch. Folders whose process died are swept: their lock is free."""
-    root = workdir / "fetching"
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("a") as gate:
-        fcntl.flock(gate, fcntl.LOCK_EX)  # nobody sweeps a folder between its making and its locking
-        for stale in (f for f in root.iterdir() if f.is_dir()):
-            with (stale / ".lock").open("a") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                shutil.rmtree(stale, ignore_errors=True)
-        folder = root / fetch_id
-        folder.mkdir()
-        held = (folder / ".lock").open("a")
-        fcntl.flock(held, fcntl.LOCK_EX)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        held.close()
-
-
-_MENDS = {
-    "AuthFailed": "check that the key in {secret} is right, not expired, and approved for this very service",
-    "QuotaExhausted": "wait until {resets}, or ask the agency for a larger quota",
-    "BadRequest": "correct the feed's source: block as the reason says",
-    "Gone": "find the new address at {documentation} and correct the feed's source: block",
-    "RateLimited": "lower source.limits.per_second or source.limits.concurrency",
-    "Transient": "run it again later; if it stays, ask the agency",
-    "Malformed": "look at the archived response {warc} and compare it with the feed's source: block",
-}
-
-
-def _failure(feed: Feed, record: FetchRecord, outcome: Outcome) -> MadangError:
-    """The error that says what the agency answered and what to do about it."""
-    resets = outcome.resets_at if isinstance(outcome, QuotaExhausted) else None
-    own = outcome.mend if isinstance(outcome, AuthFailed) else ""
-    mend = own or _MENDS.get(record.outcome, "look at the archived response {warc}").format(
-        secret=feed.source.auth.secret or "the feed's auth.secret",
-        resets=f"{resets:%Y-%m-%d %H:%M %Z}".strip() if resets else "the quota resets",
-        documentation=feed.documentation or "the agency's site",
-        warc=record.warc_key,
-    )
-    what = f"the fetch ended in {record.outcome}" + (f": {record.reason}" if record.reason else "")
-    return FetchFailed(what, outcome=record.outcome, where=f"{feed.id} ({record.url})", mend=mend)

@@ -132,12 +132,16 @@ def _ragged_rows(reply: Reply, asked: Asked, fault: Fault) -> Reply:
 
 
 def _column_renamed(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+    if not reply.body:
+        return reply
     head, *rest = _lines(reply)
     first, comma, others = head.partition(b",")
     return reply.with_body(b"".join([first + b"_NEW", comma, others, *rest]))
 
 
 def _shrinks(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+    if not reply.body:
+        return reply
     head, *rest = _lines(reply)
     return reply.with_body(b"".join([head, *rest[: max(1, len(rest) // 10)]]))
 
@@ -217,7 +221,7 @@ CHANGES: dict[str, Change] = {
     "bad_crc_zip": _bad_crc,
     "xxe": _xxe,
     "ragged_rows": _ragged_rows,
-    "empty_file": lambda reply, asked, fault: reply.with_body(_lines(reply)[0]),
+    "empty_file": lambda reply, asked, fault: reply.with_body(b"".join(_lines(reply)[:1])),
     "column_renamed": _column_renamed,
     "shrinks_90pct": _shrinks,
     "total_changes_mid_crawl": _paged(_total_changes),

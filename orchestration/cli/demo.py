@@ -14,7 +14,8 @@ import typer
 
 from assets.errors import MadangError
 from orchestration.cli.output import Json, out, print_json, print_table, progress, say
-from orchestration.cli.standin import MARK, agency, demo_feeds, environment
+from orchestration.cli.standin import agency, environment
+from orchestration.demo_home import MARK, demo_feeds
 from orchestration.settings import ROOT, Settings
 
 REAL_HOME = ROOT / ".madang-data"

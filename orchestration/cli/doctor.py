@@ -14,7 +14,8 @@ import typer
 
 from assets.errors import MadangError
 from orchestration.cli.output import Json, out, print_json, print_table
-from orchestration.cli.standin import IN_PLACE, MARK
+from orchestration.cli.standin import IN_PLACE
+from orchestration.demo_home import is_demo
 from orchestration.settings import Settings
 
 
@@ -120,7 +121,7 @@ def _agencies(settings: Settings) -> list[Finding]:
     """Who answers a run that is started here, and the keys that it lacks."""
     from assets.feeds.load import is_ready, load_feeds
 
-    if settings.connect_to is None and (settings.home / MARK).exists():
+    if settings.connect_to is None and is_demo(settings):
         return [Finding("agencies", True, IN_PLACE)]
     answers = "the real agencies are asked" if settings.connect_to is None else f"{settings.connect_to} answers for every agency"
     findings = [Finding("agencies", True, answers)]

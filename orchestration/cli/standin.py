@@ -15,9 +15,9 @@ from pathlib import Path
 
 from assets.errors import MadangError
 from orchestration.cli.output import say
+from orchestration.demo_home import MARK, demo_feeds
 from orchestration.settings import Settings
 
-MARK = "demo.json"
 IN_PLACE = "This home holds demo rows: the stand-in agency answers for every agency."
 
 
@@ -31,18 +31,12 @@ def agency(data: Path | None, settings: Settings, *, every_key: bool = False) ->
     from assets.feeds.load import load_feeds
     from deploy.agency import DEMO_KEY, AgencyConfig, running_agency
 
-    feeds, pulled = load_feeds(settings.feed_folders).feeds, demo_feeds()
-    named = {feed.source.auth.secret: feed.id in pulled for feed in feeds.values() if feed.source.auth.secret}
-    keys = {name: DEMO_KEY for name, wanted in named.items() if wanted or every_key or name in os.environ}
+    feeds, pulled = load_feeds(settings.feed_folders).feeds.values(), demo_feeds()
+    named = {feed.source.auth.secret for feed in feeds if feed.source.auth.secret}
+    wanted = {feed.source.auth.secret for feed in feeds if feed.id in pulled}
+    keys = {name: DEMO_KEY for name in named if name in wanted or every_key or name in os.environ}
     with running_agency(AgencyConfig(data=data)) as url:
         yield {"MADANG_CONNECT_TO": url, **keys}
-
-
-def demo_feeds() -> set[str]:
-    """The shipped feeds that the demo pulls."""
-    from deploy.agency.routes import load_routes
-
-    return {route.id for route in load_routes() if route.demo}
 
 
 def agency_of(settings: Settings, *, every_key: bool = False) -> AbstractContextManager[dict[str, str]] | None:

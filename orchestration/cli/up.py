@@ -18,6 +18,7 @@ import typer
 
 from assets.errors import MadangError
 from orchestration.cli.output import out
+from orchestration.demo_home import stands_aside
 from orchestration.settings import ROOT, Settings
 
 POLL_S = 0.5
@@ -175,7 +176,9 @@ def _answers(port: int) -> bool:
 def _enabled(settings: Settings) -> int:
     from assets.feeds.load import is_ready, load_feeds
 
-    return sum(is_ready(feed, os.environ) for feed in load_feeds(settings.feed_folders).feeds.values())
+    return sum(
+        is_ready(feed, os.environ) and not stands_aside(feed, settings) for feed in load_feeds(settings.feed_folders).feeds.values()
+    )
 
 
 def _say(text: str) -> None:

@@ -85,7 +85,7 @@ def _shown(value: Any) -> str:
 
 def with_tables(text: str) -> str:
     """The page with every table made anew."""
-    pattern = re.compile(r"(<!-- fields: ([a-z_ ]+) -->\n)(?:.+\n)*")
+    pattern = re.compile(r"(<!-- fields: ([a-z0-9_ ]+) -->\n)(?:.+\n)*")
     return pattern.sub(lambda match: f"{match[1]}{table(match[2])}\n", text)
 
 

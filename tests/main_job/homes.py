@@ -21,7 +21,7 @@ import duckdb
 from assets.archive.ledger import Ledger
 from assets.store import Store
 from assets.tables.index import TableIndex, read_index
-from orchestration.cli.standin import demo_feeds
+from orchestration.demo_home import demo_feeds
 from orchestration.settings import Settings
 
 MADANG = Path(sys.executable).with_name("madang")

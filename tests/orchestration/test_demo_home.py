@@ -6,11 +6,15 @@ import json
 import subprocess
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from assets.errors import MadangError
+from assets.feeds.load import shipped
+from orchestration.assembly import build_definitions
 from orchestration.cli import demo
 from orchestration.cli.demo import demo_settings
+from orchestration.demo_home import demo_feeds
 from orchestration.settings import ROOT, Settings
 
 REAL_HOME = demo.REAL_HOME
@@ -48,3 +52,18 @@ def test_make_clean_removes_the_state_of_both_demos() -> None:
     done = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True)
     homes = {Settings.from_environment({}).home, REAL_HOME}
     assert {str(home.relative_to(ROOT)) for home in homes} <= set(done.stdout.split())
+
+
+def test_in_a_demos_home_only_the_demos_feeds_have_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others' rows are dated for tests: on the machine's clock the stand-in would have none, and runs would end red."""
+    monkeypatch.setenv("DATA_GO_KR_KEY", "a key")
+    settings = Settings.from_environment({"MADANG_HOME": str(tmp_path)})
+
+    def running() -> set[str]:
+        schedules = build_definitions(settings).schedules or ()
+        own = [s for s in schedules if isinstance(s, dg.ScheduleDefinition) and s.name.startswith("feed__")]
+        return {schedule.name for schedule in own if schedule.default_status is dg.DefaultScheduleStatus.RUNNING}
+
+    everywhere = running()
+    (tmp_path / "demo.json").write_text('{"data": null}')
+    assert running() == {f"feed__{shipped()[feed].relation}" for feed in demo_feeds()} < everywhere
