@@ -236,7 +236,7 @@ def fetch_on_paper(feed: Feed, agency: Paper, now: datetime = NOW, max_requests:
         ordinal += 1
         paging, cursor, here = Paging(source.limits.max_pages), Cursor(), list[tuple[str | None, ...]]()
         while True:
-            outcome, body = _asked(feed, agency, protocol.request(feed, source, step, cursor, Validators()))
+            outcome, body = _asked(feed, agency, protocol.request(feed, source, step, cursor, Validators()), step.lead)
             if len(agency.asked) > max_requests:
                 return OnPaper("Endless")
             if isinstance(outcome, Ok | Empty) and step.lead:
@@ -269,20 +269,22 @@ def fetch_on_paper(feed: Feed, agency: Paper, now: datetime = NOW, max_requests:
     return OnPaper("Empty" if answered == empty or (protocol.paged and not found) else "Ok", found)
 
 
-def _asked(feed: Feed, agency: Paper, request: Request) -> tuple[Outcome, Body]:
-    outcome, body = _once(feed, agency, request)
+def _asked(feed: Feed, agency: Paper, request: Request, lead: bool) -> tuple[Outcome, Body]:
+    outcome, body = _once(feed, agency, request, lead)
     return (
-        (outcome, body) if isinstance(outcome, Ok | Empty) or getattr(outcome, "too_large", False) else _once(feed, agency, request)
+        (outcome, body)
+        if isinstance(outcome, Ok | Empty) or getattr(outcome, "too_large", False)
+        else _once(feed, agency, request, lead)
     )
 
 
-def _once(feed: Feed, agency: Paper, request: Request) -> tuple[Outcome, Body]:
+def _once(feed: Feed, agency: Paper, request: Request, lead: bool) -> tuple[Outcome, Body]:
     status, headers, data = agency.answer(request)
     path = agency.folder / "page"
     path.write_bytes(data)
     body = Body(path, headers, request.url, request.step, request.page)
     outcome = feed.protocol.classify(feed.source, request, status, headers, data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data), True)
-    if isinstance(outcome, Ok) and feed.protocol.paged:
+    if isinstance(outcome, Ok) and feed.protocol.paged and not lead:  # a lead has no rows
         try:
             parsed(feed, [body])
         except UnreadableSource as error:

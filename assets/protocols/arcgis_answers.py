@@ -1,0 +1,133 @@
+"""What the answers of ArcGIS servers say: a layer of itself, a page of what follows it, errors with status 200 (protocols.md 3.3).
+
+Pure; what is asked is `arcgis.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from assets.protocols.http_answers import retry_after
+from assets.protocols.json_answers import in_words
+from assets.protocols.json_pages import Around
+from assets.protocols.kernel import (
+    AuthFailed,
+    BadRequest,
+    Empty,
+    Gone,
+    Malformed,
+    Ok,
+    Outcome,
+    PageInfo,
+    Pending,
+    RateLimited,
+    Request,
+    Transient,
+)
+
+COUNT = "count"
+"""The cursor of the last page: how many features the layer counts."""
+_PAGING = re.compile(r"&(?:outFields|returnGeometry|outSR|orderByFields|resultOffset|resultRecordCount)=[^&]*")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a layer says of itself. `oid`: its field of object ids; `size`: features of a page; `edited`: epoch ms."""
+
+    oid: str
+    size: int
+    offsets: bool
+    edited: int | None
+
+
+def layer_of(told: Any, wanted: int | None, paging: str) -> Layer | None:
+    """What the layer says of itself; None where that is not enough to ask it."""
+    if not isinstance(told, dict):
+        return None
+    listed = told.get("fields")
+    fields = [field for field in listed if isinstance(field, dict)] if isinstance(listed, list) else []
+    typed = (field.get("name") for field in fields if field.get("type") == "esriFieldTypeOID")
+    oid = told.get("objectIdField") or next(typed, None)
+    most, edited = number_of(told.get("maxRecordCount")), None
+    size = min(wanted or most, most) if most else wanted
+    if not isinstance(oid, str) or not re.fullmatch(r"[\w.]{1,128}", oid) or not size:
+        return None
+    if isinstance(editing := told.get("editingInfo"), dict):
+        edited = number_of(editing.get("lastEditDate"))
+    advanced = told.get("advancedQueryCapabilities")
+    supported = (advanced if isinstance(advanced, dict) else told).get("supportsPagination", told.get("supportsPagination"))
+    return Layer(oid, size, paging == "offset" or (paging == "auto" and supported is True), edited)
+
+
+def number_of(value: Any) -> int | None:
+    text = str(value) if value is not None and not isinstance(value, bool) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def whole_of(head: bytes, length: int) -> dict[str, Any] | None:
+    """The body as an object, where all of it is seen."""
+    try:
+        found = json.loads(head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")) if length <= len(head) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def page_of(request: Request, query: Mapping[str, str], seen: Around, whole: Mapping[str, Any] | None, tail: bytes) -> Outcome:
+    """A page of features. Only exceededTransferLimit says whether there are more: a page may be short or empty before the end."""
+    more = str(seen.fields.get("exceededTransferLimit")).lower() == "true"
+    empty = whole is not None and whole.get("features") == []
+    offset, size = number_of(query.get("resultOffset")), number_of(query.get("resultRecordCount"))
+    if not more:
+        if empty and request.page == 1 and not offset:
+            return Empty("no features")
+        if empty and offset and not request.body:
+            # an empty page ends the paging; its count is asked for in its place
+            return Pending(f"{_PAGING.sub('', request.url)}&returnCountOnly=true", 1.0)
+        return Ok(PageInfo(next_cursor=COUNT))
+    if offset is not None and size:
+        if not empty:
+            return Ok(PageInfo(next_cursor=str(offset + size)))
+        if request.body:
+            return Malformed("an empty page that says that there are more; ask by keyset, or shorten the query")
+        return Pending(request.url.replace(f"resultOffset={offset}&", f"resultOffset={offset + size}&"), 1.0)
+    oid, text = query.get("orderByFields", "").partition(" ")[0], tail.decode("utf-8", "replace")
+    ids = re.findall(rf'(?<!\\)"{re.escape(oid)}"\s*:\s*(\d{{1,18}})\b', text) if oid else []
+    if not ids:
+        return Malformed(f"more features are promised, and the end of the page has no {oid or 'object id'} to go on from")
+    return Ok(PageInfo(next_cursor=ids[-1]))
+
+
+def row_of(feature: Any) -> Any:
+    """The attributes, and beside them the geometry; what is no feature stays as it is, and is a broken record."""
+    if not isinstance(feature, dict):
+        return feature
+    named = feature.get("attributes", feature.get("properties"))
+    if not isinstance(named, dict):
+        return "a feature without attributes"
+    ident = {"id": feature["id"]} if "id" in feature else {}
+    return {**ident, **named, **({"geometry": feature["geometry"]} if isinstance(feature.get("geometry"), dict) else {})}
+
+
+def error_of(told: Any, status: int, headers: Mapping[str, str]) -> Outcome:
+    """The outcome of the error in a body, whatever the status above it."""
+    told = told if isinstance(told, dict) else {"message": told}
+    code = number_of(told.get("code")) or status
+    details = told.get("details")
+    said = [in_words(told.get("message")), *(in_words(one) for one in (details if isinstance(details, list) else [details]) if one)]
+    why = in_words(f"error {code}: {'; '.join(said)}")
+    if code in (498, 499):
+        return AuthFailed(why, "get a new token from the server's /generateToken" if code == 498 else "the layer wants a token")
+    if code in (401, 403):
+        return AuthFailed(why)
+    if code in (404, 410):
+        return Gone(why)
+    if code == 429:
+        return RateLimited(retry_after(headers), why)
+    if 500 <= code < 600:
+        return Transient(why)
+    return BadRequest(why) if 400 <= code < 500 else Malformed(why)
