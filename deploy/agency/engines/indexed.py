@@ -52,7 +52,7 @@ def xml_page(root: str, total: int, rows: Sequence[Row], result_code: str | None
 def page_of(rows: Sequence[Row], start: int, end: int, asked: Asked) -> tuple[Sequence[Row], int]:
     """Rows `start` to `end` (from 1, both meant) and the total, by the faults that are switched on."""
     total, size = len(rows), end - start + 1
-    if asked.fault("duplicate_rows_between_pages") and start > 1:
+    if asked.fault("duplicate_rows_between_pages") and 1 < start <= total:
         rows = [*rows[: start - 1], rows[start - 2], *rows[start:]]
     if (changing := asked.fault("total_changes_mid_crawl")) and start > 1 and changing.count <= changing.number(2):
         total += start
