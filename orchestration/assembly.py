@@ -4,7 +4,7 @@ A feed whose declaration is broken must not take the others down: it is left out
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,10 +35,13 @@ Job = Any
 """A job over a selection of assets, not yet resolved; Dagster does not export the type of it."""
 
 
-def build_definitions(settings: Settings | None = None) -> dg.Definitions:
-    """Every definition, from the declarations in the settings' folders."""
+def build_definitions(settings: Settings | None = None, also: Collection[str] = ()) -> dg.Definitions:
+    """Every definition, from the declarations in the settings' folders. In a demo's home: of the feeds that the demo pulls, and
+    those named in `also`.
+    """
     settings = settings or Settings.from_environment()
-    feeds, problems = load_feeds(settings.feed_folders)
+    declared, problems = load_feeds(settings.feed_folders)
+    feeds = {feed.id: feed for feed in declared.values() if feed.id in also or not stands_aside(feed, settings)}
     sets, set_problems = load_sets(settings.set_folders)
     for problem in [*problems, *set_problems]:
         dg.get_dagster_logger("madang").error(f"left out: {problem}")
@@ -46,7 +49,7 @@ def build_definitions(settings: Settings | None = None) -> dg.Definitions:
     tables = [table_asset(feed, guard) for feed in feeds.values()]
     products = [set_asset(spec, feeds, guard) for spec in sets.values()]
     feed_jobs = {feed.id: feed_job(feed) for feed in feeds.values()}
-    running = {feed.id for feed in feeds.values() if is_ready(feed, os.environ) and not stands_aside(feed, settings)}
+    running = {feed.id for feed in feeds.values() if is_ready(feed, os.environ)}
     sets_job = dg.define_asset_job("build_sets", selection=_downstream(), description="dbt models and training sets.")
     freshness_job = dg.define_asset_job(
         FRESHNESS_JOB,

@@ -27,7 +27,7 @@ def demo_feeds() -> frozenset[str]:
 
 
 def stands_aside(feed: Feed, settings: Settings) -> bool:
-    """Whether a shipped feed has no schedule here: in a demo's home those that the demo does not pull."""
+    """Whether a shipped feed has no assets and no schedule here: in a demo's home those that the demo does not pull."""
     from assets.feeds.load import FOLDER
 
     return is_demo(settings) and (FOLDER / feed.id).is_dir() and feed.id not in demo_feeds()

@@ -107,7 +107,7 @@ def run(id_: Id, json_: Json = False) -> None:
     feed = find_feed(declared, id_, problems)
     with answering(settings) as asking, progress() as bar, instance(settings) as opened:
         bar.add_task(f"Running {feed.id}", total=None)
-        result = run_job(build_definitions(asking), job_name(feed), opened)
+        result = run_job(build_definitions(asking, also=[feed.id]), job_name(feed), opened)
     if not result.success:
         raise MadangError(result.error)
     report = feed_report(settings, feed, result.metadata)

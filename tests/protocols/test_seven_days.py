@@ -41,7 +41,7 @@ PASSING = frozenset({"status_500:2", "status_503:1", "retry_after_0:2", "status_
 """Faults that end within one fetch: it must succeed."""
 FAILING = {
     "status_500": {"Transient"},
-    "status_403": {"AuthFailed"},
+    "status_403": {"AuthFailed", "RateLimited"},  # EIA throttles with 403
     "status_404": {"Gone"},
     "html_200": {"Malformed", "AuthFailed", "BadRequest"},
     "empty_body_200": {"Malformed", "Transient"},
