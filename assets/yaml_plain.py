@@ -16,8 +16,9 @@ except ImportError:  # PyYAML comes with the platform, not with the base; withou
     yaml = None  # type: ignore[assignment]
 
 _ABSENT = object()
-_LINE_ENDS = re.compile("[\x85\u2028\u2029\ufeff\x00-\x08\x0b-\x1f\x7f]")
-"""Characters that YAML 1.1, which the C parser speaks, takes for line ends and 1.2 does not; and what neither allows."""
+_LINE_ENDS = re.compile("[\x85\u2028\u2029\ufeff\x00-\x09\x0b-\x1f\x7f]")
+"""Characters that YAML 1.1, which the C parser speaks, takes for line ends and 1.2 does not; what neither allows; and tabs, which
+the two take differently between tokens."""
 _WORD = re.compile(r"[^\W\d_][^\x00-\x1f]*")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,8})\.[0-9]{1,9}")

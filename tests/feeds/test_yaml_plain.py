@@ -133,6 +133,7 @@ def test_what_is_read_quickly_is_read_alike(lines: list[tuple[str, str]]) -> Non
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=" \n-:,[]{}#'\"ab1.|>?!&*%\té", max_size=40))
+@example(" \t")
 def test_odd_texts_are_read_alike(text: str) -> None:
     agree("a: 1\n" + text)
 
