@@ -65,7 +65,8 @@ def _rendered(document: dict[str, Any], title: str, run_name: str, run_time: dat
     result: Any = expectationSuiteValidationResultSchema.load(document)
     result.results = [one for one in result.results if _renders(one)]
     result.meta |= {
-        "run_id": RunIdentifier(run_name=run_name, run_time=run_time),
+        # The renderer compares a name that reads as a date with the run's; an id like …Z-3295a00a is one in an impossible zone.
+        "run_id": RunIdentifier(run_name=f"run {run_name}", run_time=run_time),
         "batch_kwargs": {"data_asset_name": title},
         "great_expectations_version": great_expectations.__version__,
     }

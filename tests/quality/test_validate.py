@@ -221,6 +221,15 @@ def test_data_docs_open_without_a_network(verdict: ExpectationVerdict, tmp_path:
     assert "Values for given compound columns must be unique together" in page and "kr.test" in page
 
 
+@pytest.mark.parametrize("tail", ["3295a00a", "7664a08a", "00000000", "0a1b2c3d"])
+def test_data_docs_of_a_run_whose_id_reads_like_a_date(verdict: ExpectationVerdict, tmp_path: Path, tail: str) -> None:
+    """Ids end in eight hex digits; one in ten thousand reads as a zone of some thousand hours, which no clock can compare."""
+    from quality.data_docs import PAGE, write
+
+    write(verdict, tmp_path, title="kr.test", run_name=f"20261114T020000Z-{tail}", run_time=datetime(2026, 11, 14, 2, tzinfo=UTC))
+    assert f"20261114T020000Z-{tail}" in (tmp_path / PAGE).read_text("utf-8")
+
+
 @pytest.mark.browser
 def test_data_docs_in_a_browser(verdict: ExpectationVerdict, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
