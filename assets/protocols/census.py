@@ -95,9 +95,7 @@ class Census(Protocol[CensusSource]):
         return steps_of(feed, source, when)
 
     def request(self, feed: Feed, source: CensusSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        query = {"get": ",".join(source.variables)}
-        used = source.year.strip("{}").partition(":")[0]
-        query |= {name: value for name, value in query_of(source, step).items() if name != used}
+        query = {"get": ",".join(source.variables), **query_of(source, step)}
         base = source.address.replace(f"/{source.year}/", f"/{fill(source.year, step)}/", 1)
         return asked(base, query, source.auth, step, cursor)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.http_answers import by_status
+from assets.protocols.json_answers import asked
 from assets.protocols.json_pages import Around, around, rows_of_pages
 from assets.protocols.kernel import (
     AuthFailed,
@@ -34,7 +35,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.queries import QuerySource, fill, places_of, query_of, steps_of
+from assets.protocols.queries import QuerySource, fill, query_of, steps_of
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
@@ -87,8 +88,7 @@ class Ckan(Protocol[CkanSource]):
         return steps_of(feed, source, when)
 
     def request(self, feed: Feed, source: CkanSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        taken = places_of(source.filters) - source.params.keys()  # values of `each` that stand in a filter
-        query = {name: value for name, value in query_of(source, step).items() if name not in taken}
+        query = query_of(source, step)
         if source.action == "datastore_search":
             query |= {"resource_id": source.resource_id or "", "include_total": "true"}
             if source.filters:
@@ -97,9 +97,7 @@ class Ckan(Protocol[CkanSource]):
             query.setdefault("q", "*:*")
         size, start = _PAGE[source.action]
         query |= {"sort": source.sort or _ORDER[source.action], size: str(source.size), start: str(cursor.offset)}
-        pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
-        url, headers = keyed(f"{source.address}?{pairs}", {"Accept": "application/json"}, source.auth)
-        return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
+        return asked(source.address, query, source.auth, step, cursor, safe="", headers={"Accept": "application/json"})
 
     def classify(
         self,

@@ -116,8 +116,7 @@ class Eia(Protocol[EiaSource]):
         query |= {f"data[{n}]": name for n, name in enumerate(source.data)}
         for facet, values in source.facets.items():
             query |= {f"facets[{facet}][{n}]": fill(value, step) for n, value in enumerate(values)}
-        used = {name for name in step.params if any(f"{{{name}}}" in v for values in source.facets.values() for v in values)}
-        query |= {name: value for name, value in query_of(source, step).items() if name not in used}
+        query |= query_of(source, step)
         for n, name in enumerate(source.order):
             query |= {f"sort[{n}][column]": name, f"sort[{n}][direction]": "asc"}
         query |= {"offset": str(cursor.offset), "length": str(source.size)}

@@ -258,7 +258,7 @@ class _Fetch:
         paging, cursor, before = Paging(self.feed.source.limits.max_pages), Cursor(), self._asker.rows
         while True:
             request = self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators())
-            answer = await self._settled(replace(request, stamp=step.stamp or request.stamp))
+            answer = await self._settled(replace(request, stamp=step.stamp))
             if isinstance(answer.outcome, Empty) and paging.page == 1:
                 return answer.outcome, 0
             info = answer.outcome.page if isinstance(answer.outcome, Ok) else PageInfo()

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from assets.protocols.http_answers import by_status, keyed
 from assets.protocols.json_pages import around, rows_of_pages
 from assets.protocols.kernel import Body, Cursor, Empty, Malformed, Ok, Outcome, PageInfo, Request, Step, Transient
-from assets.protocols.queries import QuerySource, places_of
+from assets.protocols.queries import QuerySource
 from assets.tables.readers.magic import kind_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class IndexedSource(QuerySource):
         if self.auth.kind != "path_key" or self.auth.secret is None:
             raise ValueError("auth: the key stands in the path, so kind is path_key, and secret names its environment variable")
         names = {name for entry in self.each_values() for name in entry}
-        if unused := sorted(names - places_of(self.model_dump(mode="json", exclude={"each", "window"}))):
+        if unused := sorted(names - self.placed):
             raise ValueError(f"each: nothing holds {{{unused[0]}}}, so every query would be the same")
         return self
 
@@ -60,7 +60,7 @@ def page_request(source: IndexedSource, before: Sequence[str], after: Sequence[s
     parts = [*before, str(first), str(first + source.size - 1), *after]
     path = "/".join(part if part == "{key}" else quote(part, safe="") for part in parts)
     url, headers = keyed(f"{source.base_url.rstrip('/')}/{path}", {}, source.auth)
-    return Request(url, headers=headers, step=step.ordinal, page=cursor.page, stamp=step.stamp)
+    return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
 
 # --- what an answer says of itself ----------------------------------------------------------------------------------------

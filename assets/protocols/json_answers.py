@@ -15,11 +15,20 @@ from assets.protocols.kernel import Auth, Cursor, Malformed, Outcome, Request, S
 from assets.tables.readers.magic import kind_of
 
 
-def asked(base: str, query: Mapping[str, str], auth: Auth, step: Step, cursor: Cursor, safe: str = ":,;*") -> Request:
+def asked(
+    base: str,
+    query: Mapping[str, str],
+    auth: Auth,
+    step: Step,
+    cursor: Cursor,
+    *,
+    safe: str = ":,;*",
+    headers: Mapping[str, str] | None = None,
+) -> Request:
     """A GET with its parameters encoded once, in their order, the key last. `safe`: characters that stay as they are."""
     pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe=safe)}" for name, value in query.items())
-    url, headers = keyed(f"{base}?{pairs}" if pairs else base, {}, auth)
-    return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
+    url, sent = keyed(f"{base}?{pairs}" if pairs else base, headers or {}, auth)
+    return Request(url, headers=sent, step=step.ordinal, page=cursor.page)
 
 
 def odd_body(head: bytes, length: int, complete: bool, seen: Around | None) -> Outcome | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
@@ -95,10 +96,14 @@ class QuerySource(SourceBase):
         names = {name for entry in self.each_values() for name in entry}
         if clash := sorted(names & {*_MOMENTS, "partition"}):
             raise ValueError(f"each: '{clash[0]}' is a name of Madang's own; choose another")
-        places = places_of(self.model_dump(mode="json", exclude={"each", "window"}))
-        if self.window is None and (moments := sorted(places & {"start", "end", "last"})):
+        if self.window is None and (moments := sorted(self.placed & {"start", "end", "last"})):
             raise ValueError(f"{{{moments[0]}}} is filled in from the window: declare one, like window: {{every: day, count: 3}}")
         return self
+
+    @cached_property
+    def placed(self) -> set[str]:
+        """The names of all places to fill in, anywhere in this declaration."""
+        return places_of(self.model_dump(mode="json", exclude={"each", "window"}))
 
     def each_values(self) -> list[dict[str, str | int]]:
         """The combinations that `each` names; one empty one where it names none."""
@@ -127,10 +132,12 @@ def steps_of(feed: Feed, source: QuerySource, when: When) -> list[Step]:
 
 
 def query_of(source: QuerySource, step: Step) -> dict[str, str]:
-    """The parameters of one query, filled in; those without a value are left out (an empty one can be an error of its own)."""
+    """The parameters of one query, filled in; those without a value are left out (an empty one can be an error of its own).
+
+    A name of `each` is a parameter of its own only where nothing else of the declaration holds it.
+    """
     filled = {name: "" if value is None else fill(str(value), step) for name, value in source.params.items()}
-    used = places_of(dict(source.params))
-    names = {name for entry in source.each_values() for name in entry} - used
+    names = {name for entry in source.each_values() for name in entry} - source.placed
     sent = {name: str(step.params[name]) for name in sorted(names) if name in step.params}
     return {name: value for name, value in {**filled, **sent}.items() if value}
 

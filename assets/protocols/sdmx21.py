@@ -16,7 +16,7 @@ from pydantic import Field
 
 from assets.protocols.http_answers import conditional_get, keyed
 from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, SourceBase, Step, Validators, When
-from assets.protocols.queries import fill, periods, places_of, query_of, steps_of
+from assets.protocols.queries import fill, periods, query_of, steps_of
 from assets.protocols.sdmx_answers import SdmxSource, flow_of, meaning, rows_of
 
 if TYPE_CHECKING:
@@ -104,12 +104,6 @@ class SdmxProtocol(Protocol[S], Generic[S]):
         return rows_of(feed, source, bodies)
 
 
-def query_beside(source: SdmxSource, step: Step, *texts: str) -> dict[str, str]:
-    """The query's parameters, without the names of `each` that are filled in elsewhere, in `texts`."""
-    used = places_of(texts) - source.params.keys()
-    return {name: value for name, value in query_of(source, step).items() if name not in used}
-
-
 def query_text(query: Mapping[str, str]) -> str:
     """The query with its question mark; '' where it is empty."""
     pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
@@ -125,7 +119,7 @@ class Sdmx21(SdmxProtocol[Sdmx21Source]):
     def data_url(self, source: Sdmx21Source, step: Step) -> str:
         key = quote(fill(source.key, step), safe=".+:*@,")
         path = f"{source.base}/data/{quote(fill(source.flow, step), safe=',@:.+*')}"
-        query = query_text(query_beside(source, step, source.flow, source.key))
+        query = query_text(query_of(source, step))
         return f"{path}/{key}{query}" if key else f"{path}{query}"
 
     def accepted(self, source: Sdmx21Source) -> str:

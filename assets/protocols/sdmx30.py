@@ -11,8 +11,8 @@ from urllib.parse import quote
 from pydantic import Field, model_validator
 
 from assets.protocols.kernel import SourceBase, Step
-from assets.protocols.queries import fill
-from assets.protocols.sdmx21 import SdmxProtocol, query_beside, query_text
+from assets.protocols.queries import fill, query_of
+from assets.protocols.sdmx21 import SdmxProtocol, query_text
 from assets.protocols.sdmx_answers import SdmxSource
 
 
@@ -56,9 +56,7 @@ class Sdmx30(SdmxProtocol[Sdmx30Source]):
         parts = [source.agency, source.flow, source.version, fill(source.key, step)]
         path = "/".join(quote(part, safe=".+:*@,~") for part in parts)
         filters = {f"c[{name}]": fill(value, step) for name, value in source.filters.items()}
-        query = query_beside(source, step, source.key, *source.filters.values()) | {
-            name: value for name, value in filters.items() if value
-        }
+        query = query_of(source, step) | {name: value for name, value in filters.items() if value}
         return f"{source.base}/data/dataflow/{path}{query_text(query)}"
 
     def accepted(self, source: Sdmx30Source) -> str:

@@ -30,7 +30,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.queries import QuerySource, fill, places_of, query_of, steps_of
+from assets.protocols.queries import QuerySource, fill, query_of, steps_of
 from assets.protocols.socrata_answers import CHANGED, TokenAuth, counted, judge, new_ids, rows_of, stamp_of
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ class Socrata2(Protocol[Socrata2Source]):
 
 def query_for(source: Socrata2Source, step: Step) -> dict[str, str]:
     """What the declaration asks for, without paging and without the increment."""
-    in_where = places_of(source.where)
-    query = {name: value for name, value in query_of(source, step).items() if name in source.params or name not in in_where}
+    query = query_of(source, step)
     if source.select:
         query["$select"] = source.select
     if where := fill(source.where, step):

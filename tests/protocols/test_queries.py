@@ -159,3 +159,9 @@ def test_a_quarter_and_a_half_of_the_year() -> None:
     assert [moment_text(datetime(2026, m, 1, tzinfo=SEOUL), "%YQ%q %YS%h") for m in (3, 4, 12)] == [
         "2026Q1 2026S1", "2026Q2 2026S1", "2026Q4 2026S2",
     ]  # fmt: skip
+
+
+def test_a_name_that_is_filled_in_anywhere_is_no_parameter_of_its_own() -> None:
+    """In the path, say: the agency would be sent a parameter that it does not know."""
+    assert asked(each={"code": ["A"], "n": [1]}, path="/rows/{code}") == [{"n": "1"}]
+    assert asked(each={"code": ["A"]}, path="/rows/{code}", params={"code": "{code}"}) == [{"code": "A"}]
