@@ -19,6 +19,7 @@ from assets.archive.reading import Record, dechunk, digest_hex, read_records
 from assets.archive.records import CLOSING, StoredBody, broken
 from assets.commit import reached
 from assets.errors import IntegrityError, UnreadableSource
+from assets.payload import Pack, Spill
 from assets.protocols.kernel import Body
 from assets.store import Store
 from assets.transport.encoding import codings, decode
@@ -115,7 +116,7 @@ def archive_fetch(store: Store, ledger: Ledger, record: FetchRecord, warc: Path,
 def open_bodies(
     store: Store, ledger: Ledger, record: FetchRecord, workdir: Path, *, max_bytes: int = MAX_DECODED_BYTES
 ) -> list[Body]:
-    """The payloads of all Ok responses of a fetch, as files below `workdir`, in order of step and page.
+    """The payloads of all Ok responses of a fetch, below `workdir`, in order of step and page; small ones share a file.
 
     Digests are verified on the way (IntegrityError); transfer- and content-encoding are removed, with bounds on size and
     ratio (UnreadableSource on a bomb or an encoding that is none); revisits are resolved in the WARC that holds their
@@ -141,6 +142,7 @@ class _Extraction:
 
     def __init__(self, store: Store, ledger: Ledger, record: FetchRecord, workdir: Path, max_bytes: int) -> None:
         self._store, self._ledger, self._record, self._workdir, self._max_bytes = store, ledger, record, workdir, max_bytes
+        self._small = Pack(workdir / f"{record.fetch_id}.bodies")
 
     def bodies(self, key: str) -> dict[tuple[int, int], Body]:
         """All bodies that count, by (step, page)."""
@@ -228,22 +230,26 @@ class _Extraction:
         chunks = record.chunks()
         if record.http and "chunked" in headers.get("transfer-encoding", "").lower():
             chunks = dechunk(chunks, str(warc))
-        with path.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+        coding = codings(headers.get("content-encoding", ""))
+        spill = Spill(path.with_suffix(".encoded") if coding else path)
+        for chunk in chunks:
+            spill.write(chunk)
+        payload = spill.close()
         record.finish()
-        if coding := codings(headers.get("content-encoding", "")):
-            encoded = path.replace(path.with_suffix(".encoded"))
+        if coding:
             # A secret was masked before it was archived; nothing is looked for here.
-            done = decode(encoded, path, coding, max_bytes=self._max_bytes, masker=BodyMasker(None, 0))
-            encoded.unlink()
+            encoded = payload
+            payload, done = decode(encoded, path, coding, max_bytes=self._max_bytes, masker=BodyMasker(None, 0))
+            encoded.discard()
             if done.problem or not done.complete:
                 raise UnreadableSource(
                     done.problem or "the compressed body ends early",
                     where=f"{warc.name}, step {place[0]}, page {place[1]}",
                     mend="fetch again; if it stays so, ask the agency",
                 )
-        return Body(path, headers, record.headers.get("warc-target-uri", ""), *place)
+        if payload.in_memory is not None:
+            payload = self._small.add(payload.in_memory, path)
+        return Body(payload, headers, record.headers.get("warc-target-uri", ""), *place)
 
 
 def _counts(record: Record) -> bool:
@@ -255,7 +261,7 @@ def _counts(record: Record) -> bool:
 def _overlay(body: Body, revisit: Record, place: tuple[int, int]) -> Body:
     fresh = revisit.http.map() if revisit.http else {}
     headers = {**body.headers, **{k: v for k, v in fresh.items() if k not in _NOT_OVERLAID}}
-    return Body(body.path, headers, revisit.headers.get("warc-target-uri", body.url), *place)
+    return Body(body.file, headers, revisit.headers.get("warc-target-uri", body.url), *place)
 
 
 def _is_closing(record: Record) -> bool:

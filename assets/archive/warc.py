@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from assets.archive.records import CHUNK, CLOSING, StoredBody, digest_label, head_bytes, line, new_id, warc_date
 from assets.archive.records import Http as Http
 from assets.errors import IntegrityError
+from assets.payload import Payload, as_payload
 
 if TYPE_CHECKING:
     from assets.archive.fetches import FetchRecord
@@ -79,7 +80,7 @@ class WarcWriter:
         url: str,
         request: Http,
         response: Http | None,
-        body: Path | None,
+        body: Path | Payload | None,
         at: datetime,
         outcome: str,
         step: int,
@@ -171,7 +172,7 @@ class WarcWriter:
         self,
         *,
         url: str,
-        body: Path,
+        body: Path | Payload,
         at: datetime,
         step: int,
         page: int = 1,
@@ -251,15 +252,15 @@ class WarcWriter:
         at: datetime,
         headers: list[tuple[str, str]],
         head: bytes,
-        body: Path | None,
+        body: Path | Payload | None,
         expected: str | None,
         masked: bool,
     ) -> str:
         """Hash the file, then write it: the header before the block holds the digests of the block. A small one is read once."""
-        small = body is None or body.stat().st_size <= CHUNK
-        held = list(file_chunks(body)) if small else None
+        source = as_payload(body) if body is not None else Payload(Path(), b"")
+        held = [source.read_bytes()] if source.size <= CHUNK else None
         block, payload, length = hashlib.sha256(head), hashlib.sha256(), 0
-        for chunk in held if held is not None else file_chunks(body):
+        for chunk in held if held is not None else file_chunks(source):
             block.update(chunk)
             payload.update(chunk)
             length += len(chunk)
@@ -272,7 +273,7 @@ class WarcWriter:
             ("WARC-Payload-Digest", digest_label(payload.digest())),
             ("WARC-Block-Digest", digest_label(block.digest())),
         ]
-        self._stream(kind, record_id, at, headers, len(head) + length, head, held if held is not None else file_chunks(body))
+        self._stream(kind, record_id, at, headers, len(head) + length, head, held if held is not None else file_chunks(source))
         return payload.hexdigest()
 
     def _write(self, kind: str, record_id: str, at: datetime, headers: list[tuple[str, str]], block: bytes) -> None:
@@ -305,8 +306,7 @@ class WarcWriter:
             raise IntegrityError("a body changed while it was being archived", where=str(self.path), mend="fetch again")
 
 
-def file_chunks(path: Path | None) -> Iterator[bytes]:
-    if path is not None:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
+def file_chunks(body: Payload) -> Iterator[bytes]:
+    with body.open() as file:
+        while chunk := file.read(CHUNK):
+            yield chunk

@@ -129,7 +129,7 @@ async def _look(
             exchange = await ask(Request(feed.source.address))
             outcome = exchange.verdict or by_status(exchange.status, exchange.header_map()) or Ok()
             _require(outcome, exchange)
-            body = Body(exchange.decoded_path, exchange.header_map(), exchange.url)
+            body = Body(exchange.decoded, exchange.header_map(), exchange.url)
             layout = layout_of(body.path, feed.source.address)
             shaped = {**{k: v for k, v in source.items() if k != "format"}, **layout.shape}
             return _sampled(shaped, [body], exchange.decoded_length, country, layout)
@@ -138,7 +138,7 @@ async def _look(
             step = steps.pop(0)
             exchange, outcome = await _asked(feed, step, ask)
             _require(outcome, exchange)
-            body = Body(exchange.decoded_path, exchange.header_map(), exchange.url)
+            body = Body(exchange.decoded, exchange.header_map(), exchange.url)
             if not step.lead:
                 return _sampled(source, [body], exchange.decoded_length, country, Layout({}), outcome)
             steps = list(feed.protocol.follow(feed, feed.source, step, body))

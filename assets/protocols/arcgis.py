@@ -100,7 +100,7 @@ class Arcgis(Protocol[ArcgisSource]):
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 
         order = order_of(feed)
-        layer = layer_of(next(iter(records_of(body.path, (), order)), None), source.size, source.paging)
+        layer = layer_of(next(iter(records_of(body.payload, (), order)), None), source.size, source.paging)
         if layer is None:
             mend = "look at the archived body: source.base_url must be a layer; where it has no maxRecordCount give source.size"
             raise order.refuse("a layer without a field of object ids, or without maxRecordCount", mend)
@@ -171,7 +171,7 @@ class Arcgis(Protocol[ArcgisSource]):
 
         def records() -> Iterator[Any]:
             for body in bodies:
-                page = next(iter(records_of(body.path, (), order)), None)
+                page = next(iter(records_of(body.payload, (), order)), None)
                 if isinstance(page, dict) and "count" in page and "features" not in page:
                     continue
                 features = page.get("features") if isinstance(page, dict) else None

@@ -6,16 +6,17 @@ The policy of waiting is `pacing.py`, the order of questions `fetching.py`; what
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from assets.archive.ledger import Ledger
 from assets.errors import MadangError, UnreadableSource
 from assets.feeds.model import Feed
+from assets.payload import Payload
 from assets.protocols import kernel
 from assets.protocols.kernel import (
     Body,
@@ -32,7 +33,7 @@ from assets.protocols.kernel import (
 )
 from assets.protocols.pacing import next_delay_s, retry_after_s
 from assets.store import Store
-from assets.tables.rows import ROW
+from assets.tables.rows import ROW, RowStream, Tally
 from assets.transport import address
 from assets.transport.exchange import Exchange
 from assets.transport.http import HttpTransport, TransportSettings
@@ -105,7 +106,7 @@ class FetchDeps:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response and what it means. `rows`, `first`: of an Ok page, None where the protocol is not paged.
+    """A response and what it means. `tally`: of an Ok page, None where the protocol is not paged.
 
     `probe`: it was only a look whether anything changed; `lead`: it only said what to ask for; the body of either is none of the
     fetch's. `sent`: False where a limit of ours stood before the request.
@@ -113,13 +114,25 @@ class Answer:
 
     exchange: Exchange
     outcome: Outcome
-    rows: int | None = None
-    first: Hashable = None
+    tally: Tally | None = None
     canonical_sha256: str | None = None
     provider_stamp: str | None = None
     probe: bool = False
     lead: bool = False
     sent: bool = True
+
+
+@dataclass
+class Lane:
+    """A place at a host, under a name of its own in the ledger: one request at a time goes through it.
+
+    `fresh`: nothing was sent since the place was taken, or since the host asked for a pause.
+    """
+
+    holder: str
+    host: str | None = None
+    fresh: bool = True
+    renew_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Asker:
@@ -136,27 +149,29 @@ class Asker:
         keep: Callable[[Answer], None],
     ) -> None:
         self._feed, self._deps, self._transport, self._secrets = feed, deps, transport, secrets
-        self._spool, self._holder, self._keep = spool, holder, keep
+        self._spool, self._keep = spool, keep
         self._source = feed.source
         self._limits = feed.source.limits
         where = urlsplit(feed.source.address)
         self._quota = self._limits.quota or f"{where.netloc}{where.path}"
         self._reported = datetime(1970, 1, 1, tzinfo=UTC)
-        self._place: str | None = None
-        self._fresh = True
-        self._renew_at = datetime.min.replace(tzinfo=UTC)
+        self._lanes = [Lane(holder)]
         self.bytes_read = self.responses = self.rows = 0
         self.total: int | None = None
 
-    async def ask(self, request: Request, *, probe: bool = False, lead: Callable[[Body], None] | None = None) -> Answer:
+    async def ask(
+        self, request: Request, *, probe: bool = False, lead: Callable[[Body], None] | None = None, lane: Lane | None = None
+    ) -> Answer:
         """The answer that settles the question: Ok, Empty or NotModified, or a failure that asking again does not mend.
 
-        `lead`: reads the body of an Ok answer that says what to ask for next; where it cannot, the answer is Malformed.
+        `lead`: reads the body of an Ok answer that says what to ask for next; where it cannot, the answer is Malformed. `lane`: one
+        of `lanes`, where several requests are out at once.
         """
+        lane = lane or self._lanes[0]
         failures = malformed = 0
         polls_until: datetime | None = None
         while True:
-            answer = await self._once(request, probe, lead)
+            answer = await self._once(request, probe, lead, lane)
             outcome = answer.outcome
             if not answer.sent:
                 return answer
@@ -171,6 +186,8 @@ class Asker:
                 )
                 if isinstance(outcome, RateLimited) and wanted:
                     self._deps.ledger.defer_host(self._host(request), self._deps.clock.now() + timedelta(seconds=wanted))
+                    for other in self._lanes:
+                        other.fresh = True
             elif isinstance(outcome, Malformed) and malformed == 0:
                 malformed = 1
                 delay = next_delay_s(failures=1, max_attempts=2, retry_after_s=None, jitter=self._deps.rng.random())
@@ -190,14 +207,14 @@ class Asker:
                 return replace(answer, outcome=self._exhausted(outcome))
             if delay is None:
                 return answer
-            self.release()  # others may use the place while we wait
+            self._leave(lane)  # others may use the place while we wait
             await self._deps.clock.sleep(delay)
 
     # --- one request ---
 
-    async def _once(self, request: Request, probe: bool, lead: Callable[[Body], None] | None) -> Answer:
+    async def _once(self, request: Request, probe: bool, lead: Callable[[Body], None] | None, lane: Lane) -> Answer:
         self._check_cancelled()
-        refused = await self._permission(request)
+        refused = await self._permission(request, lane)
         if refused is not None:
             return Answer(self._unsent(request), refused, sent=False)
         exchange = await self._transport.exchange(
@@ -206,20 +223,20 @@ class Asker:
             self._spool,
             secrets=self._secrets,
             contact=self._contact,
-            on_bytes=lambda n: self._on_bytes(request, n),
+            on_bytes=lambda n: self._on_bytes(request, n, lane),
         )
         self.responses += sum(1 for e in (*exchange.hops, exchange) if e.status)
         answer = self._judge(request, exchange, probe, lead)
-        self.rows += answer.rows or 0
+        self.rows += answer.tally.rows if answer.tally else 0
         self.report(every_s=REPORT_EVERY_S)
         self._keep(answer)
         return answer
 
-    async def _permission(self, request: Request) -> QuotaExhausted | Transient | None:
+    async def _permission(self, request: Request, lane: Lane) -> QuotaExhausted | Transient | None:
         """Wait for a place and a moment at the host, and take one of the day's quota; or why the request must not be sent."""
         deps, limits, host = self._deps, self._limits, self._host(request)
         give_up = deps.clock.now() + timedelta(seconds=limits.total_timeout_s)
-        while not self._lease(host):
+        while not self._lease(lane, host):
             if deps.clock.now() >= give_up:
                 return Transient(f"other fetches held all {limits.concurrency} places at {host}")
             await deps.clock.sleep(LEASE_POLL_S)
@@ -229,36 +246,47 @@ class Asker:
             if not spending.allowed:
                 return QuotaExhausted(spending.resets_at, f"the daily quota of {self._quota} is used up; nothing was sent")
         # Without a declared pace only a new place looks at the host's next free moment: another process may have been told to wait.
-        pace = limits.per_second or (UNDECLARED_PACE if self._fresh else None)
-        self._fresh = False
+        pace = limits.per_second or (UNDECLARED_PACE if lane.fresh else None)
+        lane.fresh = False
         if pace is not None and (wait := deps.ledger.reserve_slot(host, per_second=pace, now=deps.clock.now())):
             await deps.clock.sleep(wait)
         return None
 
-    def _lease(self, host: str) -> bool:
+    def _lease(self, lane: Lane, host: str) -> bool:
         """Take or renew a place at the host; kept from request to request. It lapses soon after a crash."""
         now = self._deps.clock.now()
-        if self._place == host and now < self._renew_at:
+        if lane.host == host and now < lane.renew_at:
             return True
-        if self._place not in (None, host):
-            self.release()
+        if lane.host not in (None, host):
+            self._leave(lane)
         ttl = 2 * max(60.0, self._limits.connect_timeout_s + self._limits.read_timeout_s)
-        if not self._deps.ledger.acquire_lease(host, concurrency=self._limits.concurrency, holder=self._holder, ttl_s=ttl, now=now):
+        if not self._deps.ledger.acquire_lease(host, concurrency=self._limits.concurrency, holder=lane.holder, ttl_s=ttl, now=now):
             return False
-        self._fresh = self._fresh or self._place is None
-        self._place, self._renew_at = host, now + timedelta(seconds=ttl / 2)
+        lane.fresh = lane.fresh or lane.host is None
+        lane.host, lane.renew_at = host, now + timedelta(seconds=ttl / 2)
         return True
 
-    def release(self) -> None:
-        """Give the place at the host back."""
-        if self._place is not None:
-            self._deps.ledger.release_lease(self._place, self._holder)
-            self._place = None
+    def lanes(self, request: Request, most: int) -> list[Lane]:
+        """Lanes for requests like this one, at least one and as many of `most` as have a place at the host right now."""
+        while len(self._lanes) < most:
+            self._lanes.append(Lane(f"{self._lanes[0].holder}/{len(self._lanes)}"))
+        host = self._host(request)
+        return [self._lanes[0], *(lane for lane in self._lanes[1:most] if self._lease(lane, host))]
 
-    def _on_bytes(self, request: Request, count: int) -> None:
+    def release(self) -> None:
+        """Give all places back."""
+        for lane in self._lanes:
+            self._leave(lane)
+
+    def _leave(self, lane: Lane) -> None:
+        if lane.host is not None:
+            self._deps.ledger.release_lease(lane.host, lane.holder)
+            lane.host = None
+
+    def _on_bytes(self, request: Request, count: int, lane: Lane) -> None:
         self._check_cancelled()
         self.bytes_read += count
-        self._lease(self._host(request))
+        self._lease(lane, self._host(request))
         self.report(every_s=REPORT_EVERY_S)
 
     def _judge(self, request: Request, exchange: Exchange, probe: bool, lead: Callable[[Body], None] | None) -> Answer:
@@ -282,21 +310,21 @@ class Asker:
             outcome = Malformed("it says 'not modified' to a request without conditions")
         if probe or not isinstance(outcome, Ok):
             return Answer(exchange, outcome, probe=probe)
-        body = Body(exchange.decoded_path, headers, exchange.url, request.step, request.page)
+        body = Body(exchange.decoded, headers, exchange.url, request.step, request.page)
         if lead is not None:
             try:
                 lead(body)
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
             return Answer(exchange, outcome, lead=True)
-        rows, first = None, None
+        tally = None
         if protocol.paged:
             try:
-                rows, first = _count(protocol.parse(self._feed, self._source, [body]))
+                tally = _counted(protocol.parse(self._feed, self._source, [body]))
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
         stamp = request.stamp or protocol.provider_stamp(self._source, headers, exchange.head)
-        return Answer(exchange, outcome, rows, first, protocol.canonical_sha256(self._source, body), stamp)
+        return Answer(exchange, outcome, tally, protocol.canonical_sha256(self._source, body), stamp)
 
     # --- small things ---
 
@@ -322,7 +350,7 @@ class Asker:
 
     def _unsent(self, request: Request) -> Exchange:
         url = self._secrets.redact(request.url)
-        return Exchange(request, url, self._deps.clock.now(), self._transport.origin({}), self._spool / "nothing")
+        return Exchange(request, url, self._deps.clock.now(), self._transport.origin({}), Payload(self._spool / "nothing", b""))
 
     def _check_cancelled(self) -> None:
         if self._deps.cancelled():
@@ -340,11 +368,13 @@ def _conditional(request: Request) -> bool:
     return bool({"if-none-match", "if-modified-since"} & {name.lower() for name in request.headers})
 
 
-def _count(stream: Any) -> tuple[int, Hashable]:
-    """Rows of one page, and its first record as text."""
+def _counted(stream: RowStream) -> Tally:
+    """One page, counted by its reader or by its batches."""
+    if stream.tally is not None:
+        return stream.tally()
     rows, first = 0, None
     for batch in stream.batches:
         if rows == 0 and batch.num_rows:
             first = tuple((name, str(batch.column(name)[0].as_py())) for name in batch.schema.names if name != ROW)
         rows += batch.num_rows
-    return rows, first
+    return Tally(rows, first)

@@ -142,7 +142,7 @@ class Bls(Protocol[BlsSource]):
 
         def records() -> Iterator[Any]:
             for body in bodies:
-                for series in records_of(body.path, ("Results", "series"), order):
+                for series in records_of(body.payload, ("Results", "series"), order):
                     data = series.get("data") if isinstance(series, dict) else None
                     if not isinstance(data, list):
                         raise order.refuse("a series without a list of data", "look at the archived body")
@@ -156,7 +156,7 @@ class Bls(Protocol[BlsSource]):
         return rows_of_records(feed, records())
 
     def canonical_sha256(self, source: BlsSource, body: Body) -> str | None:
-        return canonical_json_sha256(body.path, ("responseTime",))
+        return canonical_json_sha256(body.payload, ("responseTime",))
 
 
 def _codes(datum: Mapping[str, Any]) -> str:

@@ -8,22 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
+
+from assets.payload import Payload
 
 MAX_CANONICAL_BYTES = 64 * 1024 * 1024
 """A larger body is compared byte for byte: canonical form needs it whole in memory."""
 
 
-def canonical_json_sha256(path: Path, volatile: Sequence[str]) -> str | None:
-    """Hex digest of the JSON in `path` without the `volatile` dotted paths; None where it is no JSON, or too large.
+def canonical_json_sha256(body: Payload, volatile: Sequence[str]) -> str | None:
+    """Hex digest of the JSON in `body` without the `volatile` dotted paths; None where it is no JSON, or too large.
 
     Numbers keep the text they came with, so that 1.0 and 1 stay different. Lists keep their order.
     """
-    if not volatile or path.stat().st_size > MAX_CANONICAL_BYTES:
+    if not volatile or body.size > MAX_CANONICAL_BYTES:
         return None
     try:
-        value = json.loads(path.read_bytes(), parse_float=_number, parse_int=_number)
+        value = json.loads(body.read_bytes(), parse_float=_number, parse_int=_number)
     except (ValueError, RecursionError):
         return None
     for field in volatile:

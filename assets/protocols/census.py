@@ -139,7 +139,7 @@ class Census(Protocol[CensusSource]):
         def records() -> Iterator[Any]:
             for body in bodies:
                 year = year_of(source, body.url)
-                header, *rows = records_of(body.path, (), order) or [None]
+                header, *rows = records_of(body.payload, (), order) or [None]
                 names = [name for name in header if isinstance(name, str)] if isinstance(header, list) else []
                 # a variable that is also a geography comes twice, with the same value
                 if not names or not isinstance(header, list) or len(names) != len(header):

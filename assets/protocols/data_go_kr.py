@@ -199,7 +199,7 @@ class DataGoKr(Protocol[GatewaySource]):
 
         def records() -> Iterator[Any]:
             for body in bodies:
-                yield from items_of(body.path, source.records.path, source.records.item_key, order)
+                yield from items_of(body.payload, source.records.path, source.records.item_key, order)
 
         return stream_of(records(), order, "utf-8")
 

@@ -81,7 +81,7 @@ class DataGoKrFile(Protocol[DataGoKrFileSource]):
         return [Step(params={"ask": "page"}, lead=True)]
 
     def follow(self, feed: Feed, source: DataGoKrFileSource, step: Step, body: Body) -> Iterable[Step]:
-        with body.path.open("rb") as file:
+        with body.payload.open() as file:
             text = file.read(_PAGE_BYTES).decode("utf-8-sig", "replace")
         if step.params.get("ask") == "page":
             return [Step(params={"ask": "edition", **_button(feed, source, text)}, lead=True)]

@@ -151,7 +151,7 @@ class Ecos(Protocol[EcosSource]):
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 
         order, code = order_of(feed), fill(source.items[0], step)
-        for row in records_of(body.path, (ITEMS, "row"), order):
+        for row in records_of(body.payload, (ITEMS, "row"), order):
             if isinstance(row, dict) and (row.get("ITEM_CODE"), row.get("CYCLE")) == (code, source.cycle):
                 stamp = "/".join(str(row.get(name)) for name in ("START_TIME", "END_TIME", "DATA_CNT"))
                 return [Step(params=step.params, stamp=stamp)]

@@ -155,7 +155,7 @@ class Eia(Protocol[EiaSource]):
 
     def canonical_sha256(self, source: EiaSource, body: Body) -> str | None:
         """The version of the API, and the request that it repeats, are no data."""
-        return canonical_json_sha256(body.path, ("apiVersion", "ExcelAddInVersion", "request"))
+        return canonical_json_sha256(body.payload, ("apiVersion", "ExcelAddInVersion", "request"))
 
 
 def _error(seen: Around | None, head: bytes, status: int, headers: Mapping[str, str]) -> Outcome | None:

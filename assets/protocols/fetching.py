@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from assets.archive.fetches import FetchRecord, archive_fetch, archive_key, new_fetch_id, payload_digest
@@ -20,7 +21,8 @@ from assets.archive.records import Http, StoredBody
 from assets.archive.warc import WarcWriter
 from assets.commit import reached
 from assets.feeds.model import Feed
-from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Progress, SystemClock
+from assets.protocols.ahead import Ahead, OutOfStep
+from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Lane, Progress, SystemClock
 from assets.protocols.failing import failure_of
 from assets.protocols.kernel import (
     BadRequest,
@@ -38,8 +40,9 @@ from assets.protocols.kernel import (
     When,
     outcome_name,
 )
-from assets.protocols.pacing import Broken, Done, Paging, Restart
+from assets.protocols.pacing import Broken, Done, Next, Paging, Restart
 from assets.protocols.spool import spool_folder
+from assets.tables.rows import Tally
 from assets.transport.exchange import Exchange
 from assets.transport.http import NAME, HttpTransport
 from assets.transport.schemes import Transport
@@ -256,26 +259,44 @@ class _Fetch:
     async def _pages(self, step: Step) -> tuple[Outcome, int]:
         """A step of many pages, that must add up."""
         paging, cursor, before = Paging(self.feed.source.limits.max_pages), Cursor(), self._asker.rows
-        while True:
-            request = self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators())
-            answer = await self._settled(replace(request, stamp=step.stamp))
-            if isinstance(answer.outcome, Empty) and paging.page == 1:
-                return answer.outcome, 0
-            info = answer.outcome.page if isinstance(answer.outcome, Ok) else PageInfo()
-            paging, follows = paging.take(info, answer.rows or 0, answer.first)
-            self._asker.total = paging.total
-            if isinstance(follows, Broken):
-                raise _Stopped(Malformed(follows.why))
-            if isinstance(follows, Done):
-                return Ok(), paging.rows
-            if isinstance(follows, Restart):
-                self._forget(step, before)
-                cursor = Cursor()
-            else:
+        follows: Next | Done | Restart | Broken
+        previous: Sequence[Any] = ()
+        at_once = self.feed.source.limits.pages_at_once
+        async with Ahead(lambda at, lane: self._page(step, at, lane)) as ahead:
+            while True:
+                try:
+                    answer = await ahead.answer(cursor)
+                except OutOfStep:
+                    at_once, follows = 1, Restart()
+                    paging = Paging(paging.max_pages, restarts=paging.restarts)
+                else:
+                    if isinstance(answer.outcome, Empty) and paging.page == 1:
+                        return answer.outcome, 0
+                    info = answer.outcome.page if isinstance(answer.outcome, Ok) else PageInfo()
+                    tally = answer.tally or Tally(0)
+                    overlaps = bool(self.feed.contract.key and tally.records and tally.records[0] in previous)
+                    paging, follows = paging.take(info, tally.rows, tally.first, overlaps=overlaps)
+                    previous = tally.records
+                self._asker.total = paging.total
+                if isinstance(follows, Broken):
+                    raise _Stopped(Malformed(follows.why))
+                if isinstance(follows, Done):
+                    return Ok(), paging.rows
+                if isinstance(follows, Restart):
+                    await ahead.stop()
+                    self._forget(step, before)
+                    cursor, previous = Cursor(), ()
+                    continue
                 cursor = follows.cursor
+                if at_once > 1 and not ahead.started and paging.total is not None and cursor.token is None:
+                    ahead.start(tally.rows, paging.total, self._asker.lanes(answer.exchange.request, at_once))
 
-    async def _settled(self, request: Request) -> Answer:
-        answer = await self._asker.ask(request)
+    async def _page(self, step: Step, cursor: Cursor, lane: Lane | None) -> Answer:
+        request = self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators())
+        return await self._settled(replace(request, stamp=step.stamp), lane)
+
+    async def _settled(self, request: Request, lane: Lane | None = None) -> Answer:
+        answer = await self._asker.ask(request, lane=lane)
         if not isinstance(answer.outcome, Ok | Empty | NotModified):
             raise _Stopped(answer.outcome)
         if isinstance(answer.outcome, NotModified) and (request.step, request.page) not in self._earlier:
@@ -334,8 +355,8 @@ class _Fetch:
             if exchange.status:
                 self._origins.add(exchange.origin)
             self._write(exchange, answer, meant if exchange is answer.exchange else REDIRECT)
-            for path in {exchange.body_path, exchange.decoded_path} - {Path()}:
-                path.unlink(missing_ok=True)
+            for payload in (exchange.body, exchange.decoded):
+                payload.discard()
 
     def _write(self, exchange: Exchange, answer: Answer, outcome: str) -> None:
         writer, request = self._open(exchange), answer.exchange.request
@@ -376,7 +397,7 @@ class _Fetch:
         if exchange.resource:
             writer.write_resource(
                 url=exchange.url,
-                body=exchange.body_path,
+                body=exchange.body,
                 at=exchange.at,
                 step=request.step,
                 page=request.page,
@@ -393,7 +414,7 @@ class _Fetch:
             url=exchange.url,
             request=sent,
             response=got if exchange.status else None,
-            body=exchange.body_path,
+            body=exchange.body,
             at=exchange.at,
             outcome=outcome,
             step=request.step,

@@ -133,7 +133,7 @@ class Fred(Protocol[FredSource]):
         def records() -> Iterator[Any]:
             for body in bodies:
                 series = parse_qs(urlsplit(body.url).query).get("series_id", [None])[0]
-                for row in records_of(body.path, (RECORDS,), order):
+                for row in records_of(body.payload, (RECORDS,), order):
                     yield {"series_id": series, **row} if isinstance(row, dict) else row
 
         return rows_of_records(feed, records())
@@ -142,7 +142,7 @@ class Fred(Protocol[FredSource]):
         """Without revisions, the real-time dates are the day of asking."""
         dates = ("realtime_start", "realtime_end")
         volatile = () if source.real_time else (*dates, *(f"{RECORDS}.{name}" for name in dates))
-        return canonical_json_sha256(body.path, volatile)
+        return canonical_json_sha256(body.payload, volatile)
 
 
 def _error(code: int, message: str, headers: Mapping[str, str]) -> Outcome:

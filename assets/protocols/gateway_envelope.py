@@ -24,8 +24,7 @@ from assets.protocols.kernel import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from assets.payload import Payload
     from assets.tables.readers.batches import Order
 
 LONG_WAIT_S = 1800.0
@@ -245,13 +244,13 @@ def normalise_items(value: Any, item_key: str = "item") -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def items_of(path: Path, records_path: str, item_key: str, order: Order) -> list[Any]:
+def items_of(page: Payload, records_path: str, item_key: str, order: Order) -> list[Any]:
     """The rows of one archived page, JSON or XML. Raises UnreadableSource on a body that is no page."""
     from assets.tables.readers.decoding import open_utf8
 
-    if path.stat().st_size == 0:
+    if page.size == 0:
         raise order.refuse("empty page", "look at the archived body: paging.size may be above the service's cap")
-    with open_utf8(path, declared=order.encoding, korean=order.korean, where=order.where) as file:
+    with open_utf8(page, declared=order.encoding, korean=order.korean, where=order.where) as file:
         data = file.read()
     document = _xml_document(data, order) if data.lstrip().startswith(b"<") else _json_document(data, order)
     value: Any = document

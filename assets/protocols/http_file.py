@@ -84,7 +84,7 @@ class HttpFile(Protocol[HttpFileSource]):
         return Malformed(wrong) if wrong else Ok()
 
     def canonical_sha256(self, source: HttpFileSource, body: Body) -> str | None:
-        return canonical_json_sha256(body.path, source.volatile if source.format in ("json", "geojson") else ())
+        return canonical_json_sha256(body.payload, source.volatile if source.format in ("json", "geojson") else ())
 
     def parse(self, feed: Feed, source: HttpFileSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import open_feed_rows  # loads Arrow: not at definition load

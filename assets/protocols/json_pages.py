@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from assets.payload import Payload, as_payload
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -116,15 +118,16 @@ def _from_text(start: str, end: str, records: str | None, ended: bool | None) ->
     return Around(start[0], fields, met, ended=ended)
 
 
-def records_of(path: Path, where: Sequence[str], order: Order) -> list[Any]:
+def records_of(file: Path | Payload, where: Sequence[str], order: Order) -> list[Any]:
     """The records of one archived page, at a path of keys. Raises UnreadableSource where the page is no such JSON."""
     from assets.tables.readers.decoding import open_utf8
     from assets.tables.readers.json_reader import NotJson, at_path, loads, records_in
 
-    if path.stat().st_size == 0:
+    page = as_payload(file)
+    if page.size == 0:
         raise order.refuse("empty page", "look at the archived body")
-    with open_utf8(path, declared=order.encoding, korean=order.korean, where=order.where) as file:
-        data = file.read()
+    with open_utf8(page, declared=order.encoding, korean=order.korean, where=order.where) as text:
+        data = text.read()
     parts = list(where)
     try:
         return records_in(at_path(loads(data), parts), parts, order)
@@ -145,7 +148,7 @@ def rows_of_pages(feed: Feed, bodies: Sequence[Body], where: Sequence[str]) -> R
 
     def records() -> Iterator[Any]:
         for body in bodies:
-            yield from records_of(body.path, where, order)
+            yield from records_of(body.payload, where, order)
 
     return stream_of(records(), order, "utf-8")
 

@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from assets.payload import Payload, as_payload
 from quality.contract import Strict
 
 if TYPE_CHECKING:
@@ -145,14 +146,24 @@ class Request:
 class Body:
     """The archived payload of one Ok response, as `parse` gets it: content-encoding already removed.
 
-    `path`: a local file. `headers`: response headers, lower-case names, last one wins. `url`: redacted.
+    `file`: a local file, or bytes that are in none. `headers`: response headers, lower-case names, last one wins. `url`: redacted.
     """
 
-    path: Path
+    file: Path | Payload
     headers: Mapping[str, str]
     url: str
     step: int = 0
     page: int = 1
+
+    @property
+    def payload(self) -> Payload:
+        """The bytes, to be read without a file where there is none."""
+        return as_payload(self.file)
+
+    @property
+    def path(self) -> Path:
+        """A file that holds them, made where there is none yet: for readers that take nothing else."""
+        return self.file.path if isinstance(self.file, Payload) else self.file
 
 
 @dataclass(frozen=True)
@@ -228,12 +239,24 @@ class Limits(Strict):
         None, description="Name of the quota when several feeds share one; default: the feed's host and path."
     )
     concurrency: int = Field(2, gt=0, le=64)
+    pages_at_once: int = Field(
+        1,
+        gt=0,
+        le=64,
+        description="Pages asked for at the same time, once the first has told how many there are; `concurrency` at most.",
+    )
     max_body_bytes: int = Field(2 * 1024**3, gt=0)
     max_pages: int = Field(10_000, gt=0)
     connect_timeout_s: float = Field(10, gt=0)
     read_timeout_s: float = Field(60, gt=0)
     total_timeout_s: float = Field(3600, gt=0)
     max_attempts: int = Field(5, gt=0, le=20, description="Tries of one request before a Transient answer fails the fetch.")
+
+    @model_validator(mode="after")
+    def _within_concurrency(self) -> Limits:
+        if self.pages_at_once > self.concurrency:
+            raise ValueError("pages_at_once is more than concurrency, which says how many requests may be at the host at once")
+        return self
 
 
 class Tls(Strict):
@@ -348,4 +371,4 @@ def registry() -> dict[str, Protocol[Any]]:
 
 
 def _modules(infos: Iterable[Any]) -> Iterator[str]:
-    return (i.name for i in infos if i.name not in ("kernel", "fetching", "asking", "pacing", "assets"))
+    return (i.name for i in infos if i.name not in ("kernel", "fetching", "asking", "ahead", "pacing", "assets"))

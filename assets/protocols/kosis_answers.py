@@ -108,7 +108,7 @@ def records_of(feed: Feed, body: Body) -> list[Any]:
     from assets.tables.readers.open import order_of
 
     order = order_of(feed)
-    with open_utf8(body.path, declared=order.encoding, korean=order.korean, where=order.where) as file:
+    with open_utf8(body.payload, declared=order.encoding, korean=order.korean, where=order.where) as file:
         text = file.read().decode("utf-8")
     try:
         value = document_of(text)

@@ -137,7 +137,7 @@ class Odcloud(Protocol[OdcloudSource]):
         return [replace(step, params={**step.params, "body": {name: cut}}) for step in steps for cut in cuts]
 
     def follow(self, feed: Feed, source: OdcloudSource, step: Step, body: Body) -> Iterable[Step]:
-        with body.path.open("rb") as file:
+        with body.payload.open() as file:
             uddi = newest(file.read(_SWAGGER_BYTES), feed.id)
         # queries that move with time bring other rows of the same edition
         moving = source.window is not None or "since" in places_of(dict(source.params))

@@ -81,16 +81,23 @@ class Paging:
     first: Hashable = None
     restarts: int = 0
 
-    def take(self, info: PageInfo, rows: int, first: Hashable) -> tuple[Paging, Next | Done | Restart | Broken]:
-        """One more page: `rows` on it, its `first` record (None where it has none). What follows, and the state after it."""
+    def take(
+        self, info: PageInfo, rows: int, first: Hashable, *, overlaps: bool = False
+    ) -> tuple[Paging, Next | Done | Restart | Broken]:
+        """One more page: `rows` on it, its `first` record (None where it has none). What follows, and the state after it.
+
+        `overlaps`: it begins with a record of the page before, in a feed whose rows have a key: rows moved, and where one comes
+        twice another is left out, though the count is right.
+        """
         if info.total is not None and self.total is not None and info.total != self.total:
-            if self.restarts == MAX_RESTARTS:
-                return self, Broken(
-                    f"the total changed during each of {MAX_RESTARTS + 1} passes (from {self.total} to {info.total})"
-                )
-            return Paging(self.max_pages, restarts=self.restarts + 1), Restart()
+            return self._again(f"the total changed during each of {MAX_RESTARTS + 1} passes (from {self.total} to {info.total})")
         if first is not None and first == self.first:
             return self, Broken(f"page {self.page} begins with the same record as the page before: the server ignored the offset")
+        if overlaps:
+            return self._again(
+                f"page {self.page} begins with a record of the page before, in each of {MAX_RESTARTS + 1} passes: the agency's "
+                "order is not stable, so other records are left out; ask for another order, or for larger pages"
+            )
         total = self.total if info.total is None else info.total
         seen = replace(self, total=total, rows=self.rows + rows, first=first)
         if total is not None:
@@ -108,6 +115,12 @@ class Paging:
             return seen, Broken(f"there are more than {self.max_pages} pages (source.limits.max_pages)")
         after = replace(seen, page=self.page + 1, token=info.next_cursor)
         return after, Next(Cursor(page=after.page, offset=after.rows, token=after.token))
+
+    def _again(self, otherwise: str) -> tuple[Paging, Restart | Broken]:
+        """From the first page anew, unless that was tried often enough."""
+        if self.restarts == MAX_RESTARTS:
+            return self, Broken(otherwise)
+        return Paging(self.max_pages, restarts=self.restarts + 1), Restart()
 
     def _last(self, info: PageInfo, rows: int) -> bool:
         """Whether a page without a cursor, of an answer without a total, is the last: its links ended, or it is not full."""

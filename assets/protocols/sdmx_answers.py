@@ -192,7 +192,7 @@ def rows_of(feed: Feed, source: SdmxSource, bodies: Sequence[Body]) -> RowStream
 
 def _packing(body: Body) -> str:
     """The ending that the body's first bytes deserve: an export that was waited for may come packed."""
-    with body.path.open("rb") as file:
+    with body.payload.open() as file:
         return {"zip": "zip", "gzip": "gz"}.get(kind_of(file.read(8192)), "csv")
 
 
@@ -203,7 +203,7 @@ def _melted(feed: Feed, bodies: Sequence[Body]) -> Iterator[dict[str, Any]]:
 
     order = order_of(feed)
     for body in bodies:
-        with open_utf8(body.path, declared=order.encoding, korean=order.korean, where=order.where) as file:
+        with open_utf8(body.payload, declared=order.encoding, korean=order.korean, where=order.where) as file:
             lines = _lines(file)
             first, *periods = next(lines, "").split("\t")
             names, slash, time = first.rpartition("\\")

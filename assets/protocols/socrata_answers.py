@@ -125,7 +125,7 @@ def counted(feed: Feed, body: Body) -> tuple[int, datetime | None]:
     from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 
     order = order_of(feed)
-    rows = records_of(body.path, (), order)
+    rows = records_of(body.payload, (), order)
     one = rows[0] if isinstance(rows, list) and rows else None
     text = str(one.get("rows_in_all")) if isinstance(one, dict) else ""
     if one is None or not (text.isascii() and text.isdigit() and len(text) < 16):
@@ -155,7 +155,7 @@ def rows_of(feed: Feed, bodies: Sequence[Body]) -> RowStream:
     def records() -> Iterator[Any]:
         for body in bodies:
             blank: dict[str, Any] = dict.fromkeys(fields_of(body.headers))
-            rows = records_of(body.path, (), order)
+            rows = records_of(body.payload, (), order)
             for row in rows:
                 yield blank | row if isinstance(row, dict) else row
 

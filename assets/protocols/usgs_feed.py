@@ -102,7 +102,7 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         return Ok(PageInfo(total=total))
 
     def canonical_sha256(self, source: UsgsFeedSource, body: Body) -> str | None:
-        return canonical_json_sha256(body.path, source.volatile)
+        return canonical_json_sha256(body.payload, source.volatile)
 
     def parse(self, feed: Feed, source: UsgsFeedSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import open_feed_rows, order_of  # loads Arrow: not at definition load
@@ -112,12 +112,12 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         stream = open_feed_rows(feed, shape, [(b.path, source.address) for b in bodies])
         promised = 0
         for body in bodies:
-            with body.path.open("rb") as file:
+            with body.payload.open() as file:
                 count = _count(file.read(HEAD_BYTES))
             if count is None:
                 raise order_of(feed).refuse("the feed's metadata has no count", "look at the archived body: its layout has changed")
             promised += count
-        stream.batches = _counted(stream.batches, stream, promised, feed)
+        stream.batches, stream.tally = _counted(stream.batches, stream, promised, feed), None
         return stream
 
 

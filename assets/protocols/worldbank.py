@@ -126,7 +126,7 @@ class WorldBank(Protocol[WorldBankSource]):
 
         def records() -> Iterator[Any]:
             for body in bodies:
-                parts = records_of(body.path, (), order)
+                parts = records_of(body.payload, (), order)
                 rows = parts[1] if len(parts) == 2 else parts
                 if (not isinstance(rows, list) and rows is not None) or len(parts) != 2:
                     raise order.refuse("a page is no list of what it says of itself and its rows", "look at the archived body")
@@ -136,7 +136,7 @@ class WorldBank(Protocol[WorldBankSource]):
 
     def canonical_sha256(self, source: WorldBankSource, body: Body) -> str | None:
         """`lastupdated` is of the whole database, and moves when other indicators do."""
-        return canonical_json_sha256(body.path, ("lastupdated",))
+        return canonical_json_sha256(body.payload, ("lastupdated",))
 
     def provider_stamp(self, source: WorldBankSource, headers: Mapping[str, str], head: bytes) -> str | None:
         stamp = (first_of(head) or {}).get("lastupdated")

@@ -5,8 +5,9 @@ Typing is done once, by the contract, in `staging.py`; a reader only finds the v
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,6 +25,17 @@ def batch_schema(columns: Sequence[str]) -> pa.Schema:
     return pa.schema([*fields, pa.field(ROW, pa.int64()), pa.field(PROBLEM, pa.string()), pa.field(PROBLEM_TEXT, pa.string())])
 
 
+@dataclass(frozen=True)
+class Tally:
+    """One page, counted. `first`: its first record in a comparable form, None where there is none; `records`: as the reader has
+    them, to be compared with other pages of the same reader; empty where it has none to show.
+    """
+
+    rows: int
+    first: Hashable = None
+    records: Sequence[Any] = ()
+
+
 @dataclass
 class RowStream:
     """Rows of one fetch. Read `batches` once; the other fields are complete only after the last batch.
@@ -32,6 +44,8 @@ class RowStream:
     `seen_columns`: every column name that the source carried, in order of appearance (drift is read from it).
     `encoding`: the encoding that was used, for the ledger; None for binary formats.
     `records_read`: records handed over so far, broken ones included.
+    `tally`: counts the records in place of reading `batches`, where that is cheaper; raises what reading them would. Whoever wraps
+    `batches` drops it.
     """
 
     wanted: tuple[str, ...]
@@ -39,3 +53,4 @@ class RowStream:
     seen_columns: list[str] = field(default_factory=list)
     encoding: str | None = None
     records_read: int = 0
+    tally: Callable[[], Tally] | None = None

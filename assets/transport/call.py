@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from yarl import URL
 
+from assets.payload import Payload
 from assets.protocols.kernel import BadRequest, Malformed, Outcome, Request, SourceBase
 from assets.transport import encoding
 from assets.transport.exchange import Exchange, Sink
@@ -50,9 +51,8 @@ class Call:
     location: str | None = None
 
     async def run(self, path: Path) -> Exchange:
-        path.write_bytes(b"")
         exchange = Exchange(
-            self.request, self.shown, self.transport.now(), self.transport.origin({}), path, self.request.method, decoded_path=path
+            self.request, self.shown, self.transport.now(), self.transport.origin({}), Payload(path, b""), self.request.method
         )
         self._declare(exchange, self.templates)
         if why := literal_refusal(self.url, self.source.allow_private):
@@ -68,7 +68,7 @@ class Call:
                     break
                 cut = resumed
         finally:
-            exchange.bytes_read, exchange.payload_sha256, exchange.masked = sink.close()
+            sink.close(exchange)
         if exchange.status == 0:
             return exchange
         exchange.complete = not cut
@@ -178,15 +178,13 @@ class Call:
         """Undo Content-Encoding, and look at the head and the tail."""
         coding = encoding.codings(exchange.header("content-encoding") or "")
         if coding and exchange.bytes_read and exchange.status not in _NO_BODY:
-            out = exchange.body_path.with_suffix(".decoded")
-            result = encoding.decode(
-                exchange.body_path,
-                out,
+            exchange.decoded, result = encoding.decode(
+                exchange.body,
+                exchange.body.place.with_suffix(".decoded"),
                 coding,
                 max_bytes=self.source.limits.max_body_bytes,
                 masker=self.secrets.body_masker(),
             )
-            exchange.decoded_path = out
             if exchange.complete and not result.complete and result.problem is None:
                 exchange.error = f"the {coding[0]} stream ends before its end"
             exchange.complete = exchange.complete and result.complete
@@ -199,10 +197,10 @@ class Call:
 
     def _drop(self, exchange: Exchange, why: str) -> None:
         """Keep nothing of a body that holds a secret where it cannot be masked."""
-        exchange.body_path.write_bytes(b"")
-        exchange.decoded_path.unlink(missing_ok=True)
-        empty = Exchange(exchange.request, "", exchange.at, exchange.origin, exchange.body_path)
-        exchange.decoded_path = exchange.body_path
+        exchange.body.discard()
+        exchange.decoded.discard()
+        empty = Exchange(exchange.request, "", exchange.at, exchange.origin, exchange.body)
+        exchange.decoded = exchange.body
         exchange.bytes_read, exchange.payload_sha256 = 0, empty.payload_sha256
         exchange.masked, exchange.complete, exchange.verdict = True, False, Malformed(why)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from assets.payload import Payload
 from assets.protocols.drops import LISTING, Entry, listing_bytes
 from assets.protocols.kernel import BadRequest, Gone, Malformed, Outcome, Request, Transient
 from assets.transport.exchange import Exchange, Sink
@@ -105,7 +106,7 @@ async def exchange_by(
     on_bytes: Callable[[int], None] | None,
 ) -> Exchange:
     """Fill `exchange`. `locate`: host and port → Place, checked. Raises nothing for what a server does."""
-    sink = Sink(exchange.body_path, secrets.body_masker())
+    sink = Sink(exchange.body.place, secrets.body_masker())
     host, port = kind.where(source, request)
     connection: Connection | None = None
     try:
@@ -127,7 +128,7 @@ async def exchange_by(
     finally:
         if connection is not None:
             connection.close()
-        exchange.bytes_read, exchange.payload_sha256, exchange.masked = sink.close()
+        sink.close(exchange)
         exchange.error = secrets.redact(exchange.error) if exchange.error else None
     exchange.look()
     return exchange
@@ -206,6 +207,5 @@ def missing(what: str, request_is_listing: bool) -> Outcome:
 
 
 def empty_exchange(request: Request, path: Path, at: Any, origin: str) -> Exchange:
-    path.write_bytes(b"")
     shown = PLACEHOLDER.sub("***", request.url)
-    return Exchange(request, shown, at, origin, path, request.method, decoded_path=path, resource=True)
+    return Exchange(request, shown, at, origin, Payload(path, b""), request.method, resource=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from assets.payload import Payload, Spill
 from assets.transport.secrets import BodyMasker
 
 MAX_RATIO = 1000
@@ -40,18 +41,18 @@ def codings(header: str) -> list[str]:
     return [c for c in (part.strip().lower() for part in header.split(",")) if c and c != "identity"]
 
 
-def decode(source: Path, out: Path, coding: list[str], *, max_bytes: int, masker: BodyMasker) -> Decoded:
-    """Decode `source` into `out`. `masker` only looks for secrets here: bytes inside a compressed body cannot be masked.
+def decode(source: Payload, out: Path, coding: list[str], *, max_bytes: int, masker: BodyMasker) -> tuple[Payload, Decoded]:
+    """`source` decoded, at `out` where it is long. `masker` only looks here: bytes inside a compressed body cannot be masked.
 
     Never raises on hostile bytes; of a stream that ends early it keeps what came before the end.
     """
     if len(coding) != 1 or coding[0] not in _KNOWN:
-        out.write_bytes(b"")
-        return Decoded(0, False, f"Content-Encoding '{', '.join(coding)[:60]}' was not asked for")
+        return Payload(out, b""), Decoded(0, False, f"Content-Encoding '{', '.join(coding)[:60]}' was not asked for")
     read = written = 0
     stream = _Inflater(raw_allowed=coding[0] == "deflate")
     problem, too_large = None, False
-    with source.open("rb") as file, out.open("wb") as target:
+    target = Spill(out)
+    with source.open() as file:
         try:
             while problem is None and (chunk := file.read(_CHUNK)):
                 read += len(chunk)
@@ -68,7 +69,8 @@ def decode(source: Path, out: Path, coding: list[str], *, max_bytes: int, masker
         except zlib.error:
             problem = f"the body is no sound {coding[0]} stream"
     masker.flush()
-    return Decoded(written, stream.finished or read == 0, problem, too_large, echoed=masker.hits > 0)
+    done = Decoded(written, stream.finished or read == 0, problem, too_large, echoed=masker.hits > 0)
+    return target.close(), done
 
 
 class _Inflater:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from assets.payload import Payload, Spill
 from assets.protocols.kernel import HEAD_BYTES, TAIL_BYTES, Outcome, Request
 from assets.transport.secrets import BodyMasker
 
@@ -15,8 +16,8 @@ from assets.transport.secrets import BodyMasker
 class Exchange:
     """A request with its response, redirects and resumed parts included. Secrets are masked throughout.
 
-    `body_path`: the body as received, Content-Encoding included; `payload_sha256` and `bytes_read` are of it.
-    `decoded_path`, `decoded_length`, `head`, `tail`: the same with the encoding undone (the same file where there is none).
+    `body`: as received, Content-Encoding included; `payload_sha256` and `bytes_read` are of it.
+    `decoded`, `decoded_length`, `head`, `tail`: the same with the encoding undone (the very same where there is none).
     `complete`: False when the connection, or the compressed stream, ended before its promised end.
     `status`: 0 when no response came; `verdict`, where not None, is then or otherwise the transport's own and stands
     before the protocol's. `hops`: the redirects that led here, each an Exchange of its own.
@@ -27,7 +28,7 @@ class Exchange:
     url: str
     at: datetime
     origin: str
-    body_path: Path
+    body: Payload
     method: str = "GET"
     status: int = 0
     reason: str = ""
@@ -37,7 +38,7 @@ class Exchange:
     bytes_read: int = 0
     payload_sha256: str = hashlib.sha256(b"").hexdigest()
     complete: bool = False
-    decoded_path: Path = Path()
+    decoded: Payload = field(default_factory=lambda: Payload(Path(), b""))
     decoded_length: int = 0
     head: bytes = b""
     tail: bytes = b""
@@ -56,8 +57,8 @@ class Exchange:
         return self.header_map().get(name.lower())
 
     def look(self) -> None:
-        """Fill `head`, `tail` and `decoded_length` from the decoded file."""
-        with self.decoded_path.open("rb") as file:
+        """Fill `head`, `tail` and `decoded_length` from the decoded body."""
+        with self.decoded.open() as file:
             self.head = file.read(HEAD_BYTES)
             self.decoded_length = file.seek(0, 2)
             file.seek(max(0, self.decoded_length - TAIL_BYTES))
@@ -65,11 +66,11 @@ class Exchange:
 
 
 class Sink:
-    """Where a body streams to: masked, hashed and written at once. `received` counts bytes off the wire."""
+    """Where a body streams to: masked, hashed and kept at once, at `path` where it is long. `received`: bytes off the wire."""
 
     def __init__(self, path: Path, masker: BodyMasker) -> None:
         self._masker = masker
-        self._file = path.open("wb")
+        self._spill = Spill(path)
         self._hash = hashlib.sha256()
         self.received = self.written = 0
 
@@ -79,18 +80,18 @@ class Sink:
 
     def _put(self, data: bytes) -> None:
         self._hash.update(data)
-        self._file.write(data)
+        self._spill.write(data)
         self.written += len(data)
 
     def restart(self, masker: BodyMasker) -> None:
         """Forget what came: the server starts the body anew."""
-        self._file.seek(0)
-        self._file.truncate()
+        self._spill.restart()
         self._masker, self._hash = masker, hashlib.sha256()
         self.received = self.written = 0
 
-    def close(self) -> tuple[int, str, bool]:
-        """Bytes written, their SHA-256, and whether anything was masked."""
+    def close(self, exchange: Exchange) -> None:
+        """The body is over: give the exchange its bytes, their number and SHA-256, and whether anything was masked."""
         self._put(self._masker.flush())
-        self._file.close()
-        return self.written, self._hash.hexdigest(), self._masker.hits > 0
+        exchange.body = exchange.decoded = self._spill.close()
+        exchange.bytes_read, exchange.payload_sha256 = self.written, self._hash.hexdigest()
+        exchange.masked = self._masker.hits > 0

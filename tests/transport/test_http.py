@@ -58,7 +58,7 @@ def _ask(
 
 def test_bytes_arrive_as_sent_with_the_agencys_host_and_an_honest_name(tmp_path: Path) -> None:
     exchange, server = _ask(lambda seen: Answer(BODY, headers={"Madang-Origin": "replay", "ETag": '"1"'}), tmp_path)
-    assert exchange.body_path.read_bytes() == BODY
+    assert exchange.body.read_bytes() == BODY
     assert (exchange.status, exchange.bytes_read, exchange.complete) == (200, len(BODY), True)
     assert exchange.payload_sha256 == hashlib.sha256(BODY).hexdigest()
     assert exchange.head == BODY[: 64 * 1024]
@@ -80,7 +80,7 @@ def test_a_cut_body_without_a_validator_stays_cut_and_keeps_what_came(tmp_path: 
     assert not exchange.complete
     assert exchange.error is not None
     assert len(server.seen) == 1
-    assert BODY.startswith(exchange.body_path.read_bytes())
+    assert BODY.startswith(exchange.body.read_bytes())
     assert exchange.bytes_read == 100_000
 
 
@@ -89,7 +89,7 @@ def test_what_came_before_broken_framing_is_kept(tmp_path: Path) -> None:
     broken = Answer(body, headers={"Transfer-Encoding": "chunked"}, framed=False, pause_at=10)
     exchange, _ = _ask(lambda seen: broken, tmp_path, limits=Limits(read_timeout_s=1))
     assert not exchange.complete
-    assert exchange.body_path.read_bytes() == b"helloworld"
+    assert exchange.body.read_bytes() == b"helloworld"
 
 
 def _ranged(etag: str, cut_at: int) -> Callable[[Seen], Answer]:
@@ -108,7 +108,7 @@ def _ranged(etag: str, cut_at: int) -> Callable[[Seen], Answer]:
 def test_a_cut_body_is_resumed_until_it_is_whole(tmp_path: Path) -> None:
     exchange, server = _ask(_ranged('"v1"', 110_000), tmp_path)
     assert exchange.complete
-    assert exchange.body_path.read_bytes() == BODY
+    assert exchange.body.read_bytes() == BODY
     assert exchange.payload_sha256 == hashlib.sha256(BODY).hexdigest()
     assert exchange.status == 200
     assert exchange.resumed == len(server.seen) - 1 == 2
@@ -122,7 +122,7 @@ def test_a_resume_that_gives_another_edition_starts_anew(tmp_path: Path) -> None
 
     exchange, _ = _ask(answer, tmp_path)
     assert exchange.complete
-    assert exchange.body_path.read_bytes() == b"new edition"
+    assert exchange.body.read_bytes() == b"new edition"
     assert exchange.header("etag") == '"v2"'
 
 
@@ -134,7 +134,7 @@ def test_a_206_from_the_wrong_place_is_not_pasted(tmp_path: Path) -> None:
 
     exchange, _ = _ask(answer, tmp_path)
     assert not exchange.complete
-    assert exchange.body_path.read_bytes() == BODY[:50_000]
+    assert exchange.body.read_bytes() == BODY[:50_000]
 
 
 def test_a_weak_etag_alone_is_no_ground_to_resume(tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ def test_content_encoding_is_undone_beside_the_bytes_as_received(
     text = b"station,value\n" * 200_000
     encoded = encode(text)
     exchange, _ = _ask(lambda seen: Answer(encoded, headers={"Content-Encoding": coding}), tmp_path)
-    assert exchange.body_path.read_bytes() == encoded
-    assert exchange.decoded_path.read_bytes() == text
+    assert exchange.body.read_bytes() == encoded
+    assert exchange.decoded.read_bytes() == text
     assert exchange.decoded_length == len(text)
     assert exchange.head == text[: 64 * 1024]
     assert exchange.complete
@@ -171,7 +171,7 @@ def test_truncated_gzip_is_reported_not_raised(tmp_path: Path) -> None:
     exchange, _ = _ask(lambda seen: Answer(half, headers={"Content-Encoding": "gzip"}), tmp_path)
     assert not exchange.complete
     assert "ends before its end" in (exchange.error or "")
-    assert BODY.startswith(exchange.decoded_path.read_bytes())
+    assert BODY.startswith(exchange.decoded.read_bytes())
     assert exchange.decoded_length > 0
 
 
@@ -188,7 +188,7 @@ def test_a_gzip_bomb_stops_at_the_limit(tmp_path: Path) -> None:
         lambda seen: Answer(bomb, headers={"Content-Encoding": "gzip"}), tmp_path, limits=Limits(max_body_bytes=5_000_000)
     )
     assert isinstance(exchange.verdict, BadRequest)
-    assert exchange.decoded_path.stat().st_size <= 5_000_000
+    assert exchange.decoded.size <= 5_000_000
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -214,9 +214,9 @@ def _redirecting(location: str, status: int = 302) -> Callable[[Seen], Answer]:
 @pytest.mark.parametrize("location", ["/there", "http://agency.example/there", "https://agency.example/there"])
 def test_a_redirect_on_the_same_host_is_followed_and_remembered(tmp_path: Path, location: str) -> None:
     exchange, server = _ask(_redirecting(location), tmp_path)
-    assert exchange.body_path.read_bytes() == b"arrived"
+    assert exchange.body.read_bytes() == b"arrived"
     assert [hop.status for hop in exchange.hops] == [302]
-    assert exchange.hops[0].body_path.read_bytes() == b"moved"
+    assert exchange.hops[0].body.read_bytes() == b"moved"
     assert len(server.seen) == 2
 
 
@@ -282,7 +282,7 @@ def test_an_allowed_host_gets_neither_the_key_nor_the_authorization(tmp_path: Pa
         headers={"X-Key": "{secret:AGENCY_KEY}", "Authorization": "Basic eA=="},
         redirect_hosts=("files.example",),
     )
-    assert exchange.body_path.read_bytes() == b"arrived"
+    assert exchange.body.read_bytes() == b"arrived"
     assert server.seen[1].target == "/f?n=1"
     assert not {"x-key", "authorization"} & set(server.seen[1].headers)
 
@@ -347,7 +347,7 @@ def test_certificates_are_always_verified(
     exchange = asyncio.run(run())
     assert exchange.origin == "agency"
     if arrives:
-        assert exchange.body_path.read_bytes() == b"rows"
+        assert exchange.body.read_bytes() == b"rows"
     else:
         assert isinstance(exchange.verdict, BadRequest)
         assert f"the certificate of {host} is not trusted" in exchange.verdict.reason
@@ -366,7 +366,7 @@ def test_a_key_goes_out_encoded_once_and_comes_back_masked(tmp_path: Path) -> No
 
     exchange, server = _ask(answer, tmp_path, url="http://agency.example/d?serviceKey={secret:AGENCY_KEY}", key=KEY)
     assert server.seen[0].target == f"/d?serviceKey={FORMS[0]}"
-    body = exchange.body_path.read_bytes()
+    body = exchange.body.read_bytes()
     assert len(body) == len(echo)
     assert body.startswith(b"you sent ****")
     assert exchange.masked
@@ -380,7 +380,7 @@ def test_a_key_repeated_inside_a_compressed_body_is_not_kept(tmp_path: Path) -> 
     exchange, server = _ask(lambda seen: Answer(body, headers={"Content-Encoding": "gzip"}), tmp_path, key=KEY)
     assert server.seen[0].headers["accept-encoding"] == "identity"
     assert isinstance(exchange.verdict, Malformed)
-    assert exchange.body_path.read_bytes() == b""
+    assert exchange.body.read_bytes() == b""
     assert exchange.masked
     assert [p for p in tmp_path.iterdir() if KEY.encode() in p.read_bytes()] == []
 

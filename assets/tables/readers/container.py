@@ -31,13 +31,23 @@ def member_name(info: zipfile.ZipInfo) -> str:
     """A member's name, NFC: UTF-8 where bit 11 says so, else strict UTF-8, else CP949, else CP437 (protocols.md 1.6)."""
     if info.flag_bits & _UTF8_FLAG:
         return unicodedata.normalize("NFC", info.orig_filename)
-    raw = info.orig_filename.encode("cp437", "surrogateescape")
-    for encoding in ("utf-8", "cp949", "cp437"):
+    return decoded_name(info.orig_filename.encode("cp437", "surrogateescape"))
+
+
+def decoded_name(raw: bytes) -> str:
+    """A name that says nothing of its encoding, NFC: strict UTF-8, else CP949, else CP437, which fits always."""
+    for encoding in ("utf-8", "cp949"):
         try:
             return unicodedata.normalize("NFC", raw.decode(encoding))
         except UnicodeDecodeError:
             continue
-    return info.orig_filename
+    return unicodedata.normalize("NFC", raw.decode("cp437"))
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a member of that name, unpacked by its name, would lie outside the folder that it is unpacked into."""
+    absolute = name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name) is not None
+    return absolute or ".." in re.split(r"[/\\]", name) or "\0" in name
 
 
 def members(path: Path, limits: Unpacking, where: str = "") -> dict[str, zipfile.ZipInfo]:
@@ -49,8 +59,7 @@ def members(path: Path, limits: Unpacking, where: str = "") -> dict[str, zipfile
             raise _refuse(f"a ZIP of {len(infos):,} members", where, "raise source.unpacking.max_members if that is right")
         for info in infos:
             name = member_name(info)
-            parts = re.split(r"[/\\]", name)
-            if ".." in parts or name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name) or "\0" in name:
+            if leads_outside(name):
                 raise _refuse(f"the ZIP has a member whose name leads outside it ('{name[:100]}')", where, "refuse the file")
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise _refuse(f"the ZIP has a symbolic link ('{name[:100]}')", where, "refuse the file")

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from assets.errors import UnreadableSource
+from assets.payload import Payload, as_payload
 
 CHUNK = 4 * 1024 * 1024
 INLINE = 256 * 1024
@@ -63,14 +64,15 @@ def canonical(name: str, where: str) -> str:
     return "cp949" if found.name == "euc_kr" else found.name
 
 
-def choose(path: Path, *, declared: str | None = None, korean: bool = False, where: str = "") -> Encoding:
+def choose(file: Path | Payload, *, declared: str | None = None, korean: bool = False, where: str = "") -> Encoding:
     """The encoding of a whole file by the ladder. Raises UnreadableSource where no rung decodes it.
 
     Every rung but the last is tried on the whole file. The last possible one is taken unread when the UTF-8 pass has already
     failed: `Utf8File` is strict too and raises the same error, so a CP949 file is decoded once, not twice.
     """
-    with path.open("rb") as file:
-        head = file.read(4)
+    path = as_payload(file)
+    with path.open() as opened:
+        head = opened.read(4)
     for mark, name in _BOMS:
         if head.startswith(mark):
             failure = _first_failure(path, name, len(mark))
@@ -97,18 +99,18 @@ def choose(path: Path, *, declared: str | None = None, korean: bool = False, whe
     raise _undecodable(path, failures, where)
 
 
-def _pieces(path: Path, skip: int, size: int = CHUNK) -> Iterator[bytes]:
-    with path.open("rb") as file:
+def _pieces(path: Payload, skip: int, size: int = CHUNK) -> Iterator[bytes]:
+    with path.open() as file:
         file.seek(skip)
         while piece := file.read(size):
             yield piece
 
 
-def _contains(path: Path, byte: int) -> bool:
+def _contains(path: Payload, byte: int) -> bool:
     return any(byte in piece for piece in _pieces(path, 0))
 
 
-def _first_failure(path: Path, encoding: str, skip: int) -> _Failure | None:
+def _first_failure(path: Payload, encoding: str, skip: int) -> _Failure | None:
     """Where strict decoding first fails, as byte offset from 0 and line from 1; None where the whole file decodes."""
     try:
         for _ in _decoded(path, encoding, skip):
@@ -124,12 +126,12 @@ class _Undecodable(Exception):
         self.failure = failure
 
 
-def _decoded(path: Path, encoding: str, skip: int) -> Iterator[str]:
+def _decoded(path: Payload, encoding: str, skip: int) -> Iterator[str]:
     """The text in pieces, strict, with an incremental decoder (a piece may end inside a character)."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     done, lines, held = skip, 1, 0
     # small pieces first: most files that are not UTF-8 show it in their header
-    with path.open("rb") as file:
+    with path.open() as file:
         file.seek(skip)
         size = 64 * 1024
         while True:
@@ -148,7 +150,7 @@ def _decoded(path: Path, encoding: str, skip: int) -> Iterator[str]:
             size = CHUNK
 
 
-def _undecodable(path: Path, failures: list[tuple[str, _Failure]], where: str, why: str = "") -> UnreadableSource:
+def _undecodable(path: Payload, failures: list[tuple[str, _Failure]], where: str, why: str = "") -> UnreadableSource:
     tried = "; ".join(f"not {name} (byte {f.offset}, line {f.line})" for name, f in failures)
     suggestion = suggest(path)
     mend = (
@@ -159,15 +161,15 @@ def _undecodable(path: Path, failures: list[tuple[str, _Failure]], where: str, w
     return UnreadableSource(f"the text cannot be decoded: {tried}{'; ' + why if why else ''}", where=where, mend=mend)
 
 
-def suggest(path: Path, limit: int = 1024 * 1024) -> str | None:
+def suggest(file: Path | Payload, limit: int = 1024 * 1024) -> str | None:
     """What charset-normalizer takes the file for: a suggestion to the operator, never a rung.
 
     Looks at the first `limit` bytes cut at a line end, because a slice that ends inside a character misleads it.
     """
     from charset_normalizer import from_bytes
 
-    with path.open("rb") as file:
-        data = file.read(limit)
+    with as_payload(file).open() as opened:
+        data = opened.read(limit)
     if len(data) == limit and (cut := data.rfind(b"\n") + 1):
         data = data[:cut]
     best = from_bytes(data).best()
@@ -182,15 +184,15 @@ class Utf8File:
     more. `nul_seen` turns True when a NUL passes. Raises UnreadableSource on bytes that the encoding refuses.
     """
 
-    def __init__(self, path: Path, encoding: Encoding, where: str = "") -> None:
-        self.path, self.encoding, self.where = path, encoding, where
+    def __init__(self, file: Path | Payload, encoding: Encoding, where: str = "") -> None:
+        self.path, self.encoding, self.where = as_payload(file), encoding, where
         self.nul_seen = False
         self.closed = False
         self._rest = b""
         self._ended = False
         self._inline: Iterator[bytes | _Undecodable | OSError] | None = None
         self._thread: threading.Thread | None = None
-        if path.stat().st_size < INLINE:
+        if self.path.size < INLINE:
             self._inline = self._items()
             return
         self._pieces: queue.Queue[bytes | _Undecodable | OSError] = queue.Queue(maxsize=2)
@@ -278,6 +280,6 @@ class Utf8File:
         self.close()
 
 
-def open_utf8(path: Path, *, declared: str | None = None, korean: bool = False, where: str = "") -> Utf8File:
+def open_utf8(file: Path | Payload, *, declared: str | None = None, korean: bool = False, where: str = "") -> Utf8File:
     """The file by the ladder, ready to be read as UTF-8; `.encoding.name` says what it was."""
-    return Utf8File(path, choose(path, declared=declared, korean=korean, where=where), where)
+    return Utf8File(file, choose(file, declared=declared, korean=korean, where=where), where)

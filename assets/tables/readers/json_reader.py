@@ -6,17 +6,18 @@ Small bodies are parsed whole, larger ones as a stream; both give the same rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ijson
 import pyarrow as pa
 
-from assets.tables.readers.batches import NAN, Getter, Guard, NumberText, Order, RowBuffer, Seen, text_of
+from assets.tables.readers.batches import NAN, TEXT_LIMIT, Getter, Guard, NumberText, Order, RowBuffer, Seen, text_of
 from assets.tables.readers.decoding import Utf8File, nfc, open_utf8
 from assets.tables.readers.spec import FileShape
-from assets.tables.rows import RowStream
+from assets.tables.rows import RowStream, Tally
 
 SMALL = 8 * 1024 * 1024
 DEPTH = 512
@@ -80,7 +81,39 @@ def stream_of(records: Iterable[Any], order: Order, encoding: str | None, close:
     """Rows out of records (dicts, or lists by position). At the end a wanted path that no record had is refused."""
     stream = RowStream(order.wanted, iter(()), [], encoding)
     stream.batches = _batches(records, order, stream, close)
+    stream.tally = partial(_tallied, records, order, close)
     return stream
+
+
+def _tallied(records: Iterable[Any], order: Order, close: Utf8File | None) -> Tally:
+    """The records counted, and looked at no closer than it takes to know that no wanted path is missing."""
+    getters = [Getter(w) for w in order.wanted]
+    sought, kept = getters, list[Any]()
+    first: Hashable = None
+    try:
+        for record in records:
+            kept.append(record)
+            if not sought or not isinstance(record, (dict, list)):
+                continue
+            try:
+                texts = tuple(text_of(g(record)) for g in sought)
+            except RecursionError:
+                texts = ("values nested too deeply",)
+            if len(kept) == 1:
+                first = texts
+            sought = [g for g in sought if not g.found]
+        if kept and first is None:
+            first = repr(kept[0])[:TEXT_LIMIT]
+        sound = any(isinstance(record, (dict, list)) for record in kept)
+        if sound and sought and order.missing == "freeze":
+            seen = Seen([], [g.path for g in getters])
+            for record in kept:
+                seen.add(record)
+            order.check_present([*seen.names, *(g.path for g in getters if g.found)])
+    finally:
+        if close is not None:
+            close.close()
+    return Tally(len(kept), first, kept)
 
 
 def _batches(records: Iterable[Any], order: Order, stream: RowStream, close: Utf8File | None) -> Iterator[pa.RecordBatch]:

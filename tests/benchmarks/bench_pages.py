@@ -1,0 +1,126 @@
+"""Ten thousand pages of 2 kB from a loopback server, archived and parsed into Parquet, beside dlt and beside bare aiohttp.
+
+dlt does the same job without an archive: a REST source with an offset paginator into Parquet files. aiohttp only downloads, with as
+many requests at once as the feed allows Madang, and one after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.benchmarks.measuring import BenchmarkFailed, measured, say
+from tests.benchmarks.pages_server import PATH, ROWS, served
+from tests.benchmarks.tables import Cell, Table, ratio
+
+NAME = "pages"
+
+PAGES, FEW = 10_000, 300
+AT_ONCE = 8
+COLUMNS = ("_id", "station", "measured_at", "pm10", "pm25", "flag")
+
+
+def run(quick: bool) -> list[Table]:
+    pages = FEW if quick else PAGES
+    kinds = [
+        (f"aiohttp, downloads only, {AT_ONCE} at once", "aiohttp_only", (pages, AT_ONCE)),
+        ("aiohttp, downloads only, one after another", "aiohttp_only", (pages, 1)),
+        (f"Madang, WARC and Parquet, {AT_ONCE} at once", "madang", (AT_ONCE,)),
+        ("Madang, WARC and Parquet, one after another", "madang", (1,)),
+        ("dlt, Parquet", "dlt_pipeline", ()),
+    ]
+    found: list[tuple[str, float, int]] = []
+    with served(pages) as url:
+        for label, function, more in kinds:
+            with TemporaryDirectory(prefix="madang-bench-") as folder:
+                done = measured(f"tests.benchmarks.bench_pages:{function}", url, folder, *more)
+            if done.answer != (pages * ROWS if function != "aiohttp_only" else pages):
+                raise BenchmarkFailed(f"{label}: {done.answer} came of {pages} pages of {ROWS} rows")
+            say(f"{label}: {done.seconds:.1f} s, {pages / done.seconds:,.0f} pages/s, {done.peak_mb} MB")
+            found.append((label, done.seconds, done.peak_mb))
+    fastest, dlt = found[0][1], found[-1][1]
+    rows: list[tuple[Cell, ...]] = [
+        (label, seconds, round(pages / seconds), peak, ratio(fastest, seconds), ratio(dlt, seconds))
+        for label, seconds, peak in found
+    ]
+    columns = ("what", "seconds", "pages/s", "peak MB", "speed, of the fastest download", "speed, of dlt")
+    return [Table(f"{pages:,} pages of 2 kB ({ROWS} rows each) from a loopback server", columns, tuple(rows))]
+
+
+def aiohttp_only(url: str, folder: str, pages: int, at_once: int) -> int:
+    import aiohttp
+
+    async def all_pages() -> int:
+        numbers, came = iter(range(pages)), 0
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def some() -> None:
+                nonlocal came
+                for number in numbers:
+                    async with session.get(f"{url}{PATH}?limit={ROWS}&offset={number * ROWS}") as response:
+                        await response.read()
+                    came += 1
+
+            await asyncio.gather(*(some() for _ in range(at_once)))
+        return came
+
+    return asyncio.run(all_pages())
+
+
+def madang(url: str, folder: str, at_once: int) -> int:
+    """One fetch with its archive and ledger, then the archived bodies parsed into the staged Parquet. Rows in it."""
+    import pyarrow.parquet as pq
+
+    from assets.archive.fetches import open_bodies
+    from assets.archive.ledger import Ledger
+    from assets.feeds.model import Feed
+    from assets.protocols.fetching import FetchDeps, run_fetch
+    from assets.store import Store
+    from assets.tables.staging import stage
+    from assets.transport.http import TransportSettings
+
+    source = {
+        "protocol": "ckan",
+        "base_url": "http://agency.example",
+        "action": "datastore_search",
+        "resource_id": "r",
+        "size": ROWS,
+    }
+    feed = Feed.model_validate(
+        {
+            "id": "kr.bench.rows", "title": "Rows", "agency": {"name": "기관", "country": "KR"},
+            "licence": {"id": "KOGL-1", "url": "https://agency.example/licence"}, "schedule": {"cron": "0 3 * * *"},
+            "source": source | {"size": ROWS, "limits": {"concurrency": at_once, "pages_at_once": at_once, "max_pages": 1_000_000}},
+            "contract": {"columns": [{"name": f"c{n}", "source": name, "type": "string"} for n, name in enumerate(COLUMNS)]},
+        }
+    )  # fmt: skip
+    home = Path(folder)
+    store, ledger = Store(f"file://{home}/store"), Ledger(f"sqlite:///{home}/ledger.db")
+    deps = FetchDeps(store, ledger, TransportSettings(connect_to=url), {}, home / "work")
+    record = run_fetch(feed, deps=deps)
+    bodies = open_bodies(store, ledger, record, home / "bodies")
+    stage(feed, feed.protocol.parse(feed, feed.source, bodies), home / "staged.parquet")
+    return int(pq.read_metadata(home / "staged.parquet").num_rows)
+
+
+def dlt_pipeline(url: str, folder: str) -> int:
+    os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "DLT_DATA_DIR": f"{folder}/dlt", "RUNTIME__LOG_LEVEL": "ERROR"}
+    import dlt
+    import pyarrow.dataset as ds
+    from dlt.sources.helpers.rest_client import RESTClient
+    from dlt.sources.helpers.rest_client.paginators import OffsetPaginator
+
+    client = RESTClient(url, paginator=OffsetPaginator(limit=ROWS, total_path="result.total"), data_selector="result.records")
+
+    @dlt.resource(name="rows", write_disposition="replace")
+    def rows() -> Any:
+        yield from client.paginate(PATH)
+
+    destination = dlt.destinations.filesystem(bucket_url=f"file://{folder}/out")
+    pipeline = dlt.pipeline("bench", destination=destination, dataset_name="bench", pipelines_dir=f"{folder}/pipelines")
+    pipeline.run(rows(), loader_file_format="parquet")
+    return int(ds.dataset(f"{folder}/out/bench/rows", format="parquet").count_rows())
