@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class FetchRecord:
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able; `from_json` reverses it exactly."""
-        return {k: v.astimezone(UTC).isoformat() if isinstance(v, datetime) else v for k, v in asdict(self).items()}
+        return {k: v.astimezone(UTC).isoformat() if isinstance(v, datetime) else v for k, v in vars(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FetchRecord:

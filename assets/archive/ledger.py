@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -57,14 +57,14 @@ class Ledger:
         unless a later Ok fetch is there already."""
         with self._db.write(f"fetches/{fetch.feed}") as connection:
             connection.execute(db.fetches.delete().where(db.fetches.c.fetch_id == fetch.fetch_id))
-            connection.execute(db.fetches.insert().values(**asdict(fetch)))
+            connection.execute(db.fetches.insert().values(**vars(fetch)))
             latest = connection.scalar(_fetches(fetch.feed, fetch.partition, ("Ok",)).with_only_columns(db.fetches.c.fetch_id))
             if fetch.outcome != "Ok" or latest != fetch.fetch_id:
                 return
             connection.execute(db.bodies.delete().where(*_of(fetch.feed, fetch.partition)))
             if bodies:
                 place = {"feed": fetch.feed, "partition": fetch.partition or ""}
-                connection.execute(db.bodies.insert(), [{**asdict(b), **place} for b in bodies])
+                connection.execute(db.bodies.insert(), [{**vars(b), **place} for b in bodies])
 
     def fetch(self, fetch_id: str) -> FetchRecord | None:
         """The fetch of that id."""

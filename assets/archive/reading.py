@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,7 +78,7 @@ def read_records(path: Path) -> Iterator[Record]:
         # Python's gzip under FastWARC: FastWARC's own stops at a cut-off member without a word.
         with gzip.open(path) as stream:
             for raw in ArchiveIterator(stream, parse_http=False):
-                headers = {to_text(k).lower(): to_text(v) for k, v in raw.headers.items_bytes()}
+                headers = {_lower(k): to_text(v) for k, v in raw.headers.items_bytes()}
                 record = Record(headers.get("warc-type", ""), headers, None, raw.reader, b"", where, hashlib.sha256(), 0)
                 if headers.get("content-type", "").startswith("application/http"):
                     _read_head(record)
@@ -87,6 +88,12 @@ def read_records(path: Path) -> Iterator[Record]:
         if isinstance(error, FileNotFoundError):
             raise
         raise broken(where, f"it is truncated or corrupt ({type(error).__name__})") from error
+
+
+@lru_cache(maxsize=1000)
+def _lower(name: bytes) -> str:
+    """A header's name in lower case; few names stand over many values."""
+    return to_text(name).lower()
 
 
 def digest_hex(record: Record) -> str | None:

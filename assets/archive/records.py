@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,7 +37,7 @@ class StoredBody:
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able; `from_json` reverses it exactly."""
-        return {**asdict(self), "date": self.date.astimezone(UTC).isoformat()}
+        return {**vars(self), "date": self.date.astimezone(UTC).isoformat()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StoredBody:
@@ -68,11 +68,13 @@ def new_id() -> str:
 
 
 def warc_date(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def clean(text: str) -> str:
     """No line can be broken from inside a value."""
+    if text.isprintable():  # most are, and none that is can break a line
+        return text.strip(" ")
     return text.replace("\r", " ").replace("\n", " ").replace("\0", " ").strip(" \t")
 
 
@@ -84,17 +86,17 @@ def to_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def line(name: str, value: str) -> bytes:
-    return to_bytes(f"{clean(name)}: {clean(value)}\r\n")
+def lines(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Header lines, each with its end."""
+    return to_bytes("".join(f"{clean(name)}: {clean(value)}\r\n" for name, value in pairs))
 
 
 def head_bytes(http: Http, *, payload_follows: bool) -> bytes:
     """`payload_follows`: the payload stands after it, without the chunking that its headers may tell of."""
-    lines = [to_bytes(clean(http.start_line)) + b"\r\n"]
-    for name, value in http.headers:
-        chunked = payload_follows and name.lower() == "transfer-encoding"
-        lines.append(line(f"X-Orig-{name}" if chunked else name, value))
-    return b"".join(lines) + b"\r\n"
+    headers = http.headers
+    if payload_follows:
+        headers = [(f"X-Orig-{n}" if n.lower() == "transfer-encoding" else n, v) for n, v in headers]
+    return to_bytes(clean(http.start_line)) + b"\r\n" + lines(headers) + b"\r\n"
 
 
 def digest_label(digest: bytes) -> str:

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from assets.archive.records import CHUNK, CLOSING, StoredBody, digest_label, head_bytes, line, new_id, warc_date
+from assets.archive.records import CHUNK, CLOSING, StoredBody, digest_label, head_bytes, lines, new_id, warc_date
 from assets.archive.records import Http as Http
 from assets.errors import IntegrityError
 from assets.payload import Payload, as_payload
@@ -61,7 +61,7 @@ class WarcWriter:
             "madang-origin": origin,
             "madang-licence": licence,
         }
-        block = b"".join(line(k, v) for k, v in fields.items())
+        block = lines(fields.items())
         self._info = new_id()
         headers = [("WARC-Filename", f"{fetch_id}.warc.gz"), ("Content-Type", "application/warc-fields")]
         self._write("warcinfo", self._info, started_at, headers, block)
@@ -200,7 +200,7 @@ class WarcWriter:
     def write_failure(self, *, url: str, at: datetime, outcome: str, step: int, page: int, reason: str) -> None:
         """That nothing came without HTTP, and why: a metadata record, since there is no payload to keep."""
         headers = [*self._place(url, step, page, outcome), ("Content-Type", "application/warc-fields")]
-        self._write("metadata", new_id(), at, headers, line("madang-failure", reason))
+        self._write("metadata", new_id(), at, headers, lines([("madang-failure", reason)]))
 
     def restart(self, step: int) -> None:
         """The step begins again from page 1 (its total changed): bodies written for it so far no longer count."""
@@ -293,10 +293,10 @@ class WarcWriter:
         start = [("WARC-Type", kind), ("WARC-Record-ID", record_id), ("WARC-Date", warc_date(at))]
         if kind != "warcinfo":
             start.append(("WARC-Warcinfo-ID", self._info))
-        lines = b"".join(line(k, v) for k, v in [*start, *headers, ("Content-Length", str(length))])
+        top = lines([*start, *headers, ("Content-Length", str(length))])
         # One gzip member a record, so that a reader can start at any record.
         packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-        self._file.write(packer.compress(b"WARC/1.1\r\n" + lines + b"\r\n" + head))
+        self._file.write(packer.compress(b"WARC/1.1\r\n" + top + b"\r\n" + head))
         written = len(head)
         for chunk in chunks:
             written += len(chunk)

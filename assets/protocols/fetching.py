@@ -293,7 +293,7 @@ class _Fetch:
 
     async def _page(self, step: Step, cursor: Cursor, lane: Lane | None) -> Answer:
         request = self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators())
-        return await self._settled(replace(request, stamp=step.stamp), lane)
+        return await self._settled(request if step.stamp is None else replace(request, stamp=step.stamp), lane)
 
     async def _settled(self, request: Request, lane: Lane | None = None) -> Answer:
         answer = await self._asker.ask(request, lane=lane)

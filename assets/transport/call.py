@@ -170,6 +170,8 @@ class Call:
 
     async def _chunk(self, response: aiohttp.ClientResponse) -> bytes:
         """The next piece of the body, b'' at its end. Our own clock: aiohttp's stops where a chunk's framing is broken."""
+        if response.content.is_eof() and not response.content.exception():
+            return response.content.read_nowait(_CHUNK)  # the rest is here already: a page of an API, usually
         left = self.deadline - asyncio.get_running_loop().time()
         async with asyncio.timeout(min(self.source.limits.read_timeout_s, left)):
             return await response.content.read(_CHUNK)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,9 +80,10 @@ def number_text(text: str) -> str:
 
 def text_of(value: Any) -> str | None:
     """A JSON value as the text that staging reads: null is None, bool true/false, numbers shortest, nested values JSON."""
-    if value is None:
-        return None
-    if isinstance(value, NumberText):
+    kind = type(value)
+    if value is None or kind is str:
+        return cast("str | None", value)
+    if kind is NumberText:
         return number_text(value)
     if isinstance(value, str):
         return value

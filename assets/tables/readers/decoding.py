@@ -28,6 +28,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_MARKS = tuple(mark for mark, _ in _BOMS)
 # What these write is also valid UTF-8 (ASCII with NUL or ESC bytes in it), so for them that byte decides.
 _LOOKS_LIKE_ASCII = {"utf-16": 0x00, "utf-32": 0x00, "iso2022": 0x1B, "hz": 0x7E}
 
@@ -35,6 +36,14 @@ _LOOKS_LIKE_ASCII = {"utf-16": 0x00, "utf-32": 0x00, "iso2022": 0x1B, "hz": 0x7E
 def nfc(name: str) -> str:
     """A name as Madang compares it: NFC (macOS writes NFD), without white space or a BOM around it."""
     return unicodedata.normalize("NFC", name).strip().strip("\ufeff").strip()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ def choose(file: Path | Payload, *, declared: str | None = None, korean: bool = 
     failed: `Utf8File` is strict too and raises the same error, so a CP949 file is decoded once, not twice.
     """
     path = as_payload(file)
+    if declared is None and (data := path.in_memory) is not None and not data.startswith(_MARKS) and _is_utf8(data):
+        return Encoding("utf-8")
     with path.open() as opened:
         head = opened.read(4)
     for mark, name in _BOMS:
