@@ -317,13 +317,17 @@ class Asker:
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
             return Answer(exchange, outcome, lead=True)
-        tally = None
-        if protocol.paged:
+        tally = version = None
+        if not protocol.paged:
+            found, version = protocol.examine(self._source, body)
+            if not isinstance(found, Ok):
+                return Answer(exchange, found)
+        else:
             try:
                 tally = _counted(protocol.parse(self._feed, self._source, [body]))
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
-        stamp = request.stamp or protocol.provider_stamp(self._source, headers, exchange.head)
+        stamp = request.stamp or version or protocol.provider_stamp(self._source, headers, exchange.head)
         return Answer(exchange, outcome, tally, protocol.canonical_sha256(self._source, body), stamp)
 
     # --- small things ---

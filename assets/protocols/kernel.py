@@ -338,6 +338,13 @@ class Protocol(ABC, Generic[S]):
     def parse(self, feed: Feed, source: S, bodies: Sequence[Body]) -> RowStream:
         """The rows of all Ok bodies of a fetch, in order. Raises UnreadableSource, nothing else, on hostile bytes."""
 
+    def examine(self, source: S, body: Body) -> tuple[Outcome, str | None]:
+        """What only the whole of an Ok body tells, of a protocol that is not paged: what it means after all, and its own version.
+
+        An archive is damaged, or holds no such table; a version that stands in the midst of it. Never raises.
+        """
+        return Ok(), None
+
     def recognise(self, url: str) -> dict[str, Any] | None:
         """A `source:` block for an address that somebody pasted; None where it is not this protocol's. No key in it is kept."""
         return None

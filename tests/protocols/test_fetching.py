@@ -11,8 +11,12 @@ import pytest
 
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.protocols.kernel import (
+    Body,
     Cursor,
     Limits,
+    Malformed,
+    Ok,
+    Outcome,
     Request,
     Step,
     Validators,
@@ -232,6 +236,25 @@ def test_a_probe_spares_the_fetch_where_nothing_changed(world: World, monkeypatc
     assert [seen.method for seen in server.seen] == ["HEAD", "GET"]
     assert (third.outcome, world.bodies(third), third.body_fetch_id) == ("Ok", [b"more"], third.fetch_id)
     assert b"Madang-Outcome: Probe" in world.warc(third)
+
+
+class _Examined(_Plain):
+    """A file whose middle says whether it is damaged, and which edition it is."""
+
+    def examine(self, source: _Source, body: Body) -> tuple[Outcome, str | None]:
+        text = body.path.read_text()
+        return (Malformed("damaged in the midst"), None) if "bad" in text else (Ok(), text)
+
+
+def test_what_only_the_whole_body_tells_is_asked_before_the_fetch_is_good(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "test_file", _Examined())
+    feed = make_feed()
+    record, _ = world.fetch(feed, in_turn(Answer(b"edition 7")))
+    assert (record.outcome, record.provider_stamp) == ("Ok", "edition 7")
+    failed, _ = world.fails(feed, in_turn(Answer(b"bad")))
+    assert failed.outcome == "Malformed" and "damaged in the midst" in str(failed) and len(world.server.seen) == 2
+    last = world.ledger.last_answered(feed.id)
+    assert last is not None and last.fetch_id == record.fetch_id
 
 
 class _Parts(_Plain):
