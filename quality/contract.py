@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """A column's name in Madang: lower-case words joined by `_`; a leading `_` is kept for provenance columns."""
 
-ColumnType = Literal["string", "integer", "number", "decimal", "boolean", "date", "timestamp", "period"]
+ColumnType = Literal["string", "integer", "number", "decimal", "boolean", "date", "timestamp", "period", "duration"]
 
 DUCKDB_TYPES: dict[str, str] = {
     "string": "VARCHAR",
@@ -23,6 +23,7 @@ DUCKDB_TYPES: dict[str, str] = {
     "date": "DATE",
     "timestamp": "TIMESTAMP",  # always UTC
     "period": "VARCHAR",  # 2024Q1, 202401: a period is not a point in time
+    "duration": "BIGINT",  # 25:10:00: whole seconds
 }
 
 
@@ -41,7 +42,7 @@ class Column(Strict):
     format: str | None = Field(None, description="strptime format of a date or timestamp; epoch_ms and epoch_s for numbers.")
     scale: int | None = Field(None, ge=0, le=18, description="Digits after the point of a decimal (38 digits in all).")
     nullable: bool = True
-    min: float | str | None = Field(None, description="Smallest allowed value; an ISO date for dates and timestamps.")
+    min: float | str | None = Field(None, description="Smallest allowed value; an ISO date for dates and timestamps, seconds for durations.")
     max: float | str | None = None
     codes: tuple[str, ...] | None = Field(None, description="The only values allowed, after decoding.")
     pattern: str | None = Field(None, description="RE2 regular expression that the whole value must match.")
@@ -78,9 +79,12 @@ class Column(Strict):
             raise ValueError("'thousands' and 'sentinels' belong to numeric columns only")
         if (self.codes or self.pattern or self.max_length) and self.type not in ("string", "period"):
             raise ValueError("'codes', 'pattern' and 'max_length' belong to string and period columns only")
+        counted = numeric or self.type == "duration"
         for bound in (self.min, self.max):
-            if bound is not None and numeric != isinstance(bound, (int, float)):
-                raise ValueError("'min' and 'max' are numbers on numeric columns and ISO text on dates and timestamps")
+            if bound is not None and counted != isinstance(bound, (int, float)):
+                raise ValueError(
+                    "'min' and 'max' are numbers on numeric columns, seconds on durations and ISO text on dates and timestamps"
+                )
         if (self.min is not None or self.max is not None) and self.type in ("string", "boolean", "period"):
             raise ValueError("'min' and 'max' do not apply to string, boolean and period columns")
         return self

@@ -35,6 +35,7 @@ _TIMES = (
     "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S", "%Y%m%d%H%M",
 )  # fmt: skip
 _PERIOD = re.compile(r"(?:19|20)\d{2}(?:[-.]?(?:0[1-9]|1[0-2])|[-. ]?Q[1-4]|[-. ]?S[12])")
+_DURATION = re.compile(r"(\d{1,4}):[0-5]\d:[0-5]\d")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
@@ -108,7 +109,7 @@ def _column(name: str, source: str, values: Sequence[str | None]) -> Guess:
     solid = [value for value in present if value not in MARKERS]
     if not solid:
         return Guess(name, source, {"type": "string"}, why="no values in the sample")
-    for kind in (_as_period, _as_date, _as_timestamp, _as_boolean, _as_number):
+    for kind in (_as_period, _as_date, _as_timestamp, _as_duration, _as_boolean, _as_number):
         found = kind(source, solid)
         if found is not None:
             markers = frozenset(value for value in present if value in MARKERS)
@@ -140,6 +141,14 @@ def _as_timestamp(source: str, values: Sequence[str]) -> Guess | None:
     if re.search(r"time|date|at$|일시|시각", source, re.I) and all(re.fullmatch(r"1\d{12}", value) for value in values):
         return Guess("", "", {"type": "timestamp", "format": "epoch_ms"}, why="milliseconds since 1970")
     return None
+
+
+def _as_duration(source: str, values: Sequence[str]) -> Guess | None:
+    """A clock that goes on past 24:00:00, as in timetables; one that does not may be a time of day, and stays text."""
+    found = [_DURATION.fullmatch(value) for value in values]
+    if not all(found) or not any(match and int(match[1]) >= 24 for match in found):
+        return None
+    return Guess("", "", {"type": "duration"}, why=f"hours, minutes and seconds like {values[0]}")
 
 
 def _form(values: Sequence[str], forms: Sequence[str]) -> str | None:
@@ -257,7 +266,7 @@ def _rank(guess: Guess) -> int:
     kind = guess.declared["type"]
     if kind == "string" and re.search(r"명$|(?:^|_|\.| )name$|지역|구분|종류|type$", guess.source, re.I):
         return 2
-    by_kind: dict[str, int] = {"date": 3, "timestamp": 3, "period": 3, "string": 4, "integer": 5, "boolean": 8}
+    by_kind: dict[str, int] = {"date": 3, "timestamp": 3, "period": 3, "duration": 3, "string": 4, "integer": 5, "boolean": 8}
     if kind == "string" and (guess.declared.get("max_length", 0) > 200 or re.search(r"ur[li]|주소|내용|설명", guess.source, re.I)):
         return 9
     return by_kind.get(kind, 9)

@@ -37,6 +37,7 @@ WHITE_SPACE = " \t\r\n\f\v\u00a0\u3000\ufeff\u200b"
 _BATCH_ROWS = 8_192
 _INTEGER = r"[+-]?[0-9]+(\.0*)?"
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?"
+_DURATION = r"[0-9]{1,4}:[0-5][0-9]:[0-5][0-9]"
 _EPOCH = r"[+-]?[0-9]{1,15}(\.[0-9]{1,6}0*)?"
 _EPOCH_LOW, _EPOCH_HIGH = -62_135_596_800, 253_402_300_799  # years 1 to 9999, seconds
 
@@ -224,6 +225,8 @@ class _ColumnSql:
             true, false = (listed([literal(v) for v in vs]) for vs in (self.column.true_values, self.column.false_values))
             cases = [f"WHEN {x} IN ({vs}) THEN {word}" for vs, word in ((true, "true"), (false, "false")) if vs]
             return _case(cases, "NULL::BOOLEAN")
+        if kind == "duration":
+            return self._duration(x)
         if self.epoch:
             return self._epoch(x)
         if self.pattern is not None:
@@ -245,6 +248,11 @@ class _ColumnSql:
         cast = f"CASE WHEN regexp_full_match({x}, {literal(shape)}) THEN TRY_CAST({digits} AS {column.duckdb_type}) END"
         # Adding zero turns -0.0 into 0.0, so that the same number has one spelling; infinity is no value.
         return f"CASE WHEN isfinite({cast}) THEN ({cast}) + 0.0::DOUBLE END" if column.type == "number" else cast
+
+    def _duration(self, x: str) -> str:
+        """Seconds of H:MM:SS; 25:10:00 are 90,600, never ten past one."""
+        hours, minutes, seconds = (f"CAST(split_part({x}, ':', {n}) AS BIGINT)" for n in (1, 2, 3))
+        return f"CASE WHEN regexp_full_match({x}, {literal(_DURATION)}) THEN {hours} * 3600 + {minutes} * 60 + {seconds} END"
 
     def _epoch(self, x: str) -> str:
         per_second = 1000 if self.column.format == "epoch_ms" else 1
@@ -315,7 +323,7 @@ class _ColumnSql:
         n, kind = f"n{self.i}", self.column.type
         if isinstance(bound, str):
             return n, _moment_literal(self.feed, self.column, rule, bound)
-        if kind == "integer":
+        if kind in ("integer", "duration"):
             return n, str(math.ceil(bound) if rule == "min" else math.floor(bound))
         return (n if kind == "number" else f"CAST({n} AS DOUBLE)"), _double(bound)
 
@@ -331,6 +339,7 @@ class _ColumnSql:
             "decimal": f"not a decimal with at most {c.scale} digits after the point, 38 in all",
             "boolean": "not one of the declared true and false values",
             "date": f"not a date of the form {c.format or 'YYYY-MM-DD'}",
+            "duration": "not a duration of the form H:MM:SS",
             "timestamp": f"not a time of the form {c.format or 'YYYY-MM-DD hh:mm:ss'}",
         }[c.type]
         if not self.local or self.pattern is None or not self.pattern.local:

@@ -35,6 +35,7 @@ def guessed(*values: str, source: str = "a") -> dict[str, Any]:
         (("2026-11-25T14:00:00Z",), {"type": "timestamp"}),
         (("202601", "202612"), {"type": "period", "max_length": 7}),
         (("2024Q1", "2024Q4"), {"type": "period", "max_length": 7}),
+        (("23:59:00", "25:10:00"), {"type": "duration"}),
         (("Y", "N", "Y"), {"type": "boolean"}),
     ],
 )
