@@ -42,7 +42,9 @@ class Column(Strict):
     format: str | None = Field(None, description="strptime format of a date or timestamp; epoch_ms and epoch_s for numbers.")
     scale: int | None = Field(None, ge=0, le=18, description="Digits after the point of a decimal (38 digits in all).")
     nullable: bool = True
-    min: float | str | None = Field(None, description="Smallest allowed value; an ISO date for dates and timestamps, seconds for durations.")
+    min: float | str | None = Field(
+        None, description="Smallest allowed value; an ISO date for dates and timestamps, seconds for durations."
+    )
     max: float | str | None = None
     codes: tuple[str, ...] | None = Field(None, description="The only values allowed, after decoding.")
     pattern: str | None = Field(None, description="RE2 regular expression that the whole value must match.")

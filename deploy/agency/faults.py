@@ -7,14 +7,13 @@ before it is sent; an engine commits its own (`Engine.FAULTS`).
 from __future__ import annotations
 
 import gzip
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from deploy.agency.archives import with_bad_crc, zipped
 from deploy.agency.engine import Asked, Fault, engines
 from deploy.agency.engines.data_go_kr import MESSAGES, QUOTA, envelope, gateway_error
 from deploy.agency.replies import Reply, etag_of, text
@@ -94,23 +93,11 @@ def _same_etag_new_bytes(reply: Reply, asked: Asked, fault: Fault) -> Reply:
 
 @cache
 def _bomb() -> bytes:
-    return _zip({"data.csv": b"a,b\n" + b"0,0\n" * (BOMB_BYTES // 4)})
-
-
-def _zip(members: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, body in members.items():
-            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), body, zipfile.ZIP_DEFLATED)
-    return out.getvalue()
+    return zipped({"data.csv": b"a,b\n" + b"0,0\n" * (BOMB_BYTES // 4)})
 
 
 def _bad_crc(reply: Reply, asked: Asked, fault: Fault) -> Reply:
-    packed = bytearray(_zip({"data.csv": reply.body or b"a\n1\n"}))
-    packed[14] ^= 0xFF  # a byte of the CRC in the local header …
-    directory = packed.rindex(b"PK\x01\x02")
-    packed[directory + 16] ^= 0xFF  # … and the same in the central directory
-    return reply.with_body(bytes(packed), "application/zip")
+    return reply.with_body(with_bad_crc(zipped({"data.csv": reply.body or b"a\n1\n"})), "application/zip")
 
 
 def _xxe(reply: Reply, asked: Asked, fault: Fault) -> Reply:
@@ -217,7 +204,7 @@ CHANGES: dict[str, Change] = {
     "etag_flip_same_bytes": _etag_flip,
     "same_etag_new_bytes": _same_etag_new_bytes,
     "zip_bomb": lambda reply, asked, fault: reply.with_body(_bomb(), "application/zip"),
-    "zip_slip": lambda reply, asked, fault: reply.with_body(_zip({"../../outside.csv": reply.body}), "application/zip"),
+    "zip_slip": lambda reply, asked, fault: reply.with_body(zipped({"../../outside.csv": reply.body}), "application/zip"),
     "bad_crc_zip": _bad_crc,
     "xxe": _xxe,
     "ragged_rows": _ragged_rows,
@@ -238,7 +225,7 @@ NAMES = tuple(sorted(CHANGES.keys() | {name for engine in engines().values() for
 
 def parse_fault(text_: str) -> tuple[str, str | None]:
     """'status_500:2' → ('status_500', '2'). Raises ValueError naming the choices."""
-    name, colon, argument = text_.partition(":")
+    name, colon, argument = (text_, "", "") if text_ in NAMES else text_.partition(":")  # 25:10:00 is a name
     if name not in NAMES:
         raise ValueError(f"'{name}' is no fault; there are: {', '.join(NAMES)}")
     if colon and name not in ("xml_error_on_json", "slow") and not argument.isdecimal():

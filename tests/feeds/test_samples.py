@@ -32,6 +32,8 @@ REAL: dict[str, tuple[str, int, int, dict[str, int]]] = {
     "us.noaa.seattle_weather": ("noaa-seattle-weather.csv", 1461, 1461, {}),
     "kr.incheon.airport_monthly": ("incheon-airport.cp949.csv", 222, 222, {}),
     "kr.mois.legal_dong_codes": ("kr-legal-dong-codes.cp949.csv", 46180, 46180, {}),
+    "au.translink.cairns_stops": ("gtfs-cairns.zip", 416, 416, {}),
+    "au.translink.cairns_stop_times": ("gtfs-cairns.zip", 37790, 37790, {}),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -116,3 +117,20 @@ def test_korean_legal_districts_in_cp949(home: Home, shared_data: Path) -> None:
     rows, refused = table(home, "kr.mois.legal_dong_codes", body)
     assert len(rows) + len(refused) == len(body.decode("cp949").splitlines()) - 1 == 46180
     assert any("서울특별시" in str(value) for value in rows[0].values())
+
+
+def test_the_timetable_of_cairns(home: Home, shared_data: Path) -> None:
+    body = (shared_data / "gtfs-cairns.zip").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        times, stops = lines(archive.read("stop_times.txt")), lines(archive.read("stops.txt"))
+    rows, refused = table(home, "au.translink.cairns_stop_times", body)
+    assert (len(rows), refused) == (len(times), []) and len(times) == 37790
+    for row, line in zip(rows, times, strict=True):
+        for name in ("arrival", "departure"):
+            hours, minutes, seconds = map(int, (line[f"{name}_time"] or "-1:0:0").split(":"))
+            assert row[name] == (hours * 3600 + minutes * 60 + seconds if hours >= 0 else None)
+    after_midnight = [row for row in rows if row["arrival"] is not None and int(str(row["arrival"])) >= 86_400]
+    assert len(after_midnight) == sum(line["arrival_time"] >= "24" for line in times) > 0
+    rows, refused = table(home, "au.translink.cairns_stops", body)
+    assert (len(rows), refused) == (len(stops), []) and len(stops) == 416
+    assert [(row["stop_id"], row["latitude"]) for row in rows] == [(line["stop_id"], float(line["stop_lat"])) for line in stops]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -40,6 +40,10 @@ class Order:
 
     def refuse(self, what: str, mend: str = "") -> UnreadableSource:
         return UnreadableSource(what, where=self.where, mend=mend)
+
+    def of_member(self, name: str) -> Order:
+        """The same, its errors naming the member of an archive."""
+        return replace(self, where=f"{self.where} ({name[:100]})".strip()) if name else self
 
     def check_present(self, seen: Iterable[str]) -> None:
         """Raises UnreadableSource where a wanted column is not among `seen` and the contract does not allow that."""

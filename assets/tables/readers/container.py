@@ -93,7 +93,7 @@ def unpack_zip(path: Path, pattern: str, limits: Unpacking, into: Path, where: s
     for i, (name, info) in enumerate(chosen(path, pattern, limits, where)):
         target = into / f"member-{i:05d}"
         with target.open("wb") as file:
-            for piece in _inflated(path, info, name, limits, where):
+            for piece in inflated(path, info, name, limits, where):
                 file.write(piece)
         out.append((name, target))
     return out
@@ -103,7 +103,7 @@ def check_zip(path: Path, limits: Unpacking, where: str = "") -> list[str]:
     """Inflates every member to nowhere within the limits: an XLSX is a ZIP too. Returns the names."""
     found = members(path, limits, where)
     for name, info in found.items():
-        for _ in _inflated(path, info, name, limits, where):
+        for _ in inflated(path, info, name, limits, where):
             pass
     return list(found)
 
@@ -115,7 +115,8 @@ def _opened(path: Path, where: str) -> zipfile.ZipFile:
         raise _refuse("no readable ZIP archive: damaged or cut off", where, _MEND) from None
 
 
-def _inflated(path: Path, info: zipfile.ZipInfo, name: str, limits: Unpacking, where: str) -> Iterator[bytes]:
+def inflated(path: Path, info: zipfile.ZipInfo, name: str, limits: Unpacking, where: str = "") -> Iterator[bytes]:
+    """One member in pieces of a megabyte, its checksum proved at the end. Raises UnreadableSource."""
     if info.flag_bits & _ENCRYPTED:
         raise _refuse(f"member '{name[:100]}' is encrypted", where, "ask the agency for a file without a password")
     if info.compress_type not in _METHODS:

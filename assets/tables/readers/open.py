@@ -49,16 +49,10 @@ def open_rows(
             files = [("", unpack_gzip(path, shape.unpacking, into / "member", order.where))]
         else:
             files = unpack_zip(path, shape.member, shape.unpacking, into, order.where)
-        return concatenated([_opener(f, shape, _named(order, name)) for name, f in files], order, folder.cleanup)
+        return concatenated([_opener(f, shape, order.of_member(name)) for name, f in files], order, folder.cleanup)
     except BaseException:
         folder.cleanup()
         raise
-
-
-def _named(order: Order, member: str) -> Order:
-    if not member:
-        return order
-    return Order(order.wanted, order.missing, order.encoding, order.korean, f"{order.where} ({member[:100]})".strip())
 
 
 def _opener(path: Path, shape: FileShape, order: Order) -> Callable[[], RowStream]:
