@@ -14,17 +14,22 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from deploy.agency import faults
+from deploy.agency import faults, row_faults
 from deploy.agency.engine import DEMO_KEY, Asked, Fault
+from deploy.agency.faults import FLAWS, Flaw
 from deploy.agency.replies import Reply, conditional, send_reply, text
 from deploy.agency.routes import ENGINES, FEEDS, Route, load_routes, source_of
+from deploy.agency.row_faults import Edits
+
+if TYPE_CHECKING:
+    from deploy.agency.tls import Certificates
 
 SEOUL = ZoneInfo("Asia/Seoul")
 ADMIN = "/__agency__/"
@@ -66,6 +71,7 @@ class Agency:
         self.used: Counter[tuple[str, date]] = Counter()
         self.faults: dict[str, list[_Fault]] = {}
         self.memories: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        self.certificates: Certificates | None = None
         if config.today is not None:
             self.set_clock(datetime.combine(config.today, time(12), SEOUL))
         for route, texts in config.faults.items():
@@ -84,11 +90,19 @@ class Agency:
         if route not in known:
             raise ValueError(f"'{route}' is no route; there are: {', '.join(known)}")
         parsed = None if fault is None else _Fault(*faults.parse_fault(fault))
+        if parsed is not None and parsed.name in faults.OF_TLS and self.certificates is None:
+            raise ValueError(f"'{parsed.name}' needs the stand-in to speak TLS (running_agency with a folder for certificates)")
         with self.lock:
             if parsed is None:
                 self.faults.pop(route, None)
             else:
                 self.faults.setdefault(route, []).append(parsed)
+
+    def flaw(self, host: str) -> Flaw:
+        """What is wrong with the certificate that this host shows: `tls_bad_cert` of one of its routes."""
+        with self.lock:
+            switched = [f for r in self.routes if r.host == host for f in self.faults.get(r.id, []) if f.name == "tls_bad_cert"]
+        return FLAWS[(int(switched[0].argument or 1) - 1) % len(FLAWS)] if switched else "good"
 
     def find(self, host: str, path: str) -> Route | None:
         """The route whose address is the longest that fits."""
@@ -112,6 +126,8 @@ class Agency:
         if source is None:
             return _not_found(), route
         active = self._active(route)
+        edits = Edits({n: f for n, f in active.items() if n in row_faults.NAMES and n not in route.engine.FAULTS})
+        source = replace(source, edit=edits)
         asked = Asked(
             method,
             host,
@@ -125,10 +141,13 @@ class Agency:
             self.memories[route.id],
             lambda: self._spend(route),
         )
+        for name in active.keys() & faults.ARRIVALS.keys():
+            asked = faults.ARRIVALS[name](asked)
         reply = route.engine.answer(route, source, asked)
         for name, fault in active.items():
             # An engine commits its own faults, by the same names where they have a form of their own.
-            if name not in route.engine.FAULTS and (change := faults.CHANGES.get(name)):
+            of_rows = edits.taken and name in row_faults.NAMES
+            if name not in route.engine.FAULTS and not of_rows and (change := faults.CHANGES.get(name)):
                 reply = change(reply, asked, fault)
         reply = reply.with_headers(madang_origin=source.origin)
         if not faults.UNCONDITIONAL & active.keys():
@@ -139,7 +158,9 @@ class Agency:
 
     def _active(self, route: Route) -> dict[str, Fault]:
         with self.lock:
-            switched = self.faults.get(route.id, [])
+            # Two feeds over one address have two routes, and one server behind them.
+            twins = [r.id for r in self.routes if (r.host, r.path) == (route.host, route.path)]
+            switched = [one for twin in twins for one in self.faults.get(twin, [])]
             for one in switched:
                 one.count += 1
             return {one.name: Fault(one.count, one.argument) for one in switched}

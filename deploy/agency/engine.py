@@ -94,8 +94,9 @@ class Engine(ABC):
 
 
 def rows_of(source: Source) -> Sequence[Row]:
-    """The rows of a JSON list, JSONL or CSV (UTF-8) file, values as they stand there."""
-    return _rows(source.path, source.path.stat().st_mtime_ns)
+    """The rows of a JSON list, JSONL or CSV (UTF-8) file, values as they stand there, with the faults of rows that are on."""
+    rows: Sequence[Row] = _rows(source.path, source.path.stat().st_mtime_ns)
+    return rows if source.edit is None else source.edit(rows)
 
 
 @cache

@@ -11,12 +11,15 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import unquote
 
-from deploy.agency.archives import with_bad_crc, zipped
+from deploy.agency import row_faults
+from deploy.agency.archives import with_bad_crc, without_name_flag, zipped
 from deploy.agency.engine import Asked, Fault, engines
 from deploy.agency.engines.data_go_kr import MESSAGES, QUOTA, envelope, gateway_error
 from deploy.agency.replies import Reply, etag_of, text
+from deploy.agency.row_faults import of_text
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>Notice</title></head><body><h1>The page cannot be found</h1></body></html>\n"
 BOMB_BYTES = 64 * 1024 * 1024
@@ -133,6 +136,43 @@ def _shrinks(reply: Reply, asked: Asked, fault: Fault) -> Reply:
     return reply.with_body(b"".join([head, *rest[: max(1, len(rest) // 10)]]))
 
 
+def _zip_name_no_flag(reply: Reply, asked: Asked, fault: Fault) -> Reply:
+    """In a ZIP whose Korean name is UTF-8 without the flag, as KOSIS exports it; `:949` is CP949."""
+    encoding = "cp949" if fault.argument == "949" else "utf-8"
+    return reply.with_body(without_name_flag({"자료/통계표.csv": reply.body}, encoding), "application/zip")
+
+
+def _of_rows(name: str) -> Change:
+    return lambda reply, asked, fault: reply.with_body(of_text(name, fault, reply.body))
+
+
+# --- faults of a request on its way ---------------------------------------------------------------------------------------
+
+
+def _key_arrives(change: Callable[[str], str]) -> Callable[[Asked], Asked]:
+    """The key in the query, as something between client and server has left it; other parameters stay."""
+
+    def arrived(asked: Asked) -> Asked:
+        pairs = [pair.partition("=") for pair in asked.raw_query.split("&")]
+        query = "&".join(f"{k}{mark}{change(v) if unquote(v) == asked.key else v}" for k, mark, v in pairs)
+        return replace(asked, raw_query=query)
+
+    return arrived
+
+
+ARRIVALS: dict[str, Callable[[Asked], Asked]] = {
+    "key_double_encoded": _key_arrives(lambda value: value.replace("%", "%25")),
+    "plus_as_space": _key_arrives(lambda value: value.replace("%2B", "+").replace("%2b", "+")),
+}
+"""Faults that change the request before the engine sees it."""
+
+OF_TLS = frozenset({"tls_bad_cert"})
+"""Faults of the connection below HTTP: `tls.py` commits them."""
+Flaw = Literal["good", "untrusted", "expired", "other_name"]
+FLAWS: tuple[Flaw, ...] = ("untrusted", "expired", "other_name")
+"""What is wrong with the certificate by `tls_bad_cert:N`, N from 1; the first without a number."""
+
+
 # --- faults of a paged answer -------------------------------------------------------------------------------------------
 
 
@@ -206,6 +246,7 @@ CHANGES: dict[str, Change] = {
     "zip_bomb": lambda reply, asked, fault: reply.with_body(_bomb(), "application/zip"),
     "zip_slip": lambda reply, asked, fault: reply.with_body(zipped({"../../outside.csv": reply.body}), "application/zip"),
     "bad_crc_zip": _bad_crc,
+    "zip_name_no_flag": _zip_name_no_flag,
     "xxe": _xxe,
     "ragged_rows": _ragged_rows,
     "empty_file": lambda reply, asked, fault: reply.with_body(b"".join(_lines(reply)[:1])),
@@ -214,13 +255,14 @@ CHANGES: dict[str, Change] = {
     "total_changes_mid_crawl": _paged(_total_changes),
     "one_item_object": _short("item", 1),
     "zero_item_empty_string": _short("item", 0),
+    **{name: _of_rows(name) for name in row_faults.NAMES},
 }
 """Faults that change the reply."""
 
 UNCONDITIONAL = frozenset({"etag_flip_same_bytes", "same_etag_new_bytes"})
 """Faults under which the validators cannot be trusted: nothing is answered with 304."""
 
-NAMES = tuple(sorted(CHANGES.keys() | {name for engine in engines().values() for name in engine.FAULTS}))
+NAMES = tuple(sorted(CHANGES.keys() | ARRIVALS.keys() | OF_TLS | {name for engine in engines().values() for name in engine.FAULTS}))
 
 
 def parse_fault(text_: str) -> tuple[str, str | None]:

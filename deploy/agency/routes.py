@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from assets.yaml_document import read, validate
-from deploy.agency.engine import Engine, engines
+from deploy.agency.engine import Engine, Row, engines
 from quality.contract import Strict
 
 FEEDS = Path(__file__).resolve().parents[2] / "assets" / "feeds"
@@ -67,11 +68,12 @@ class Routes(Strict):
 
 @dataclass(frozen=True)
 class Source:
-    """The file behind a route. `modified`: UTC; `origin`: synthetic or replay."""
+    """The file behind a route. `modified`: UTC; `origin`: synthetic or replay; `edit`: what has happened to its rows since."""
 
     path: Path
     modified: datetime
     origin: Literal["synthetic", "replay"]
+    edit: Callable[[Sequence[Row]], Sequence[Row]] | None = None
 
 
 def load_routes(folder: Path = SERVED) -> tuple[Route, ...]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -26,8 +27,8 @@ class BreakableProtocol(H11Protocol):
         self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
 
 
-def server(config: AgencyConfig, port: int) -> tuple[uvicorn.Server, socket.socket]:
-    """A server on a bound loopback port (0: a free one), not yet running."""
+def server(config: AgencyConfig, port: int, tls: Path | None = None) -> tuple[uvicorn.Server, socket.socket]:
+    """A server on a bound loopback port (0: a free one), not yet running. `tls`: over TLS, with its certificates in that folder."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", port))
@@ -40,13 +41,23 @@ def server(config: AgencyConfig, port: int) -> tuple[uvicorn.Server, socket.sock
         server_header=False,
         access_log=False,
     )
+    if tls is not None:
+        from deploy.agency.tls import Certificates
+
+        agency = settings.app.state.agency  # type: ignore[union-attr]
+        agency.certificates = Certificates(tls, agency.flaw)
+        settings.load()
+        settings.ssl = agency.certificates.context()
     return uvicorn.Server(settings), bound
 
 
 @contextmanager
-def running_agency(config: AgencyConfig | None = None, *, port: int = 0) -> Iterator[str]:
-    """The stand-in in a background thread; yields its base URL, http://127.0.0.1:PORT. Ends with the block."""
-    running, bound = server(config or AgencyConfig(), port)
+def running_agency(config: AgencyConfig | None = None, *, port: int = 0, tls: Path | None = None) -> Iterator[str]:
+    """The stand-in in a background thread; yields its base URL, http://127.0.0.1:PORT. Ends with the block.
+
+    `tls`: an existing folder, where the file to trust will be authority.pem; the stand-in then speaks https.
+    """
+    running, bound = server(config or AgencyConfig(), port, tls)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, name="stand-in agency", daemon=True)
     thread.start()
     try:
@@ -55,7 +66,7 @@ def running_agency(config: AgencyConfig | None = None, *, port: int = 0) -> Iter
             if time.monotonic() > deadline or not thread.is_alive():
                 raise RuntimeError("the stand-in agency did not start")
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        yield f"http{'s' * (tls is not None)}://127.0.0.1:{bound.getsockname()[1]}"
     finally:
         running.should_exit = running.force_exit = True
         thread.join(START_TIMEOUT_S)

@@ -34,6 +34,7 @@ FILES = [r for r in load_routes() if r.kind == "file"]
 AIRPORTS = "us.faa.airports"
 WTI = "us.eia.wti_daily"
 AIR = "kr.airkorea.sido_hourly"
+WEEK = "us.usgs.earthquakes_week"
 GATEWAY = "/B552584/ArpltnInforInqireSvc/getCtprvnRltmMesureDnsty"
 
 
@@ -166,6 +167,54 @@ def test_archives(client: Client) -> None:
     assert zipfile.ZipFile(io.BytesIO(body)).testzip() == "data.csv"
 
 
+@pytest.mark.parametrize(("fault", "encoding"), [("zip_name_no_flag", "utf-8"), ("zip_name_no_flag:949", "cp949")])
+def test_names_without_the_flag(client: Client, fault: str, encoding: str) -> None:
+    (inside,) = zipfile.ZipFile(io.BytesIO(faulty(client, AIRPORTS, fault).file(AIRPORTS).body)).infolist()
+    assert inside.flag_bits & 0x800 == 0 and inside.filename.encode("cp437").decode(encoding) == "자료/통계표.csv"
+
+
+@pytest.mark.parametrize("fault", ["key_double_encoded", "plus_as_space"])
+def test_a_key_that_arrives_otherwise_than_it_was_sent(client: Client, fault: str) -> None:
+    assert code_of(faulty(client, AIR, fault).air()) == "30"
+    assert client.air(key="wrong").body == client.air().body  # as if it were any other
+
+
+def test_rows_that_change_before_they_are_paged(client: Client) -> None:
+    before = client.air(2, 20).json()["response"]["body"]
+    faulty(client, AIR, "rows_withdrawn:3")
+    after = client.air(1, 1000).json()["response"]["body"]
+    assert (after["totalCount"], len(after["items"])) == (len(json.loads(sample(AIR))) - len(json.loads(sample(AIR))) // 3,) * 2
+    client.fault(AIR, None)
+    first, second = json.loads(sample(AIR))[:2]
+    for fault, field, value in (("sentinel_-999", "so2Value", "-999"), ("rows_revised", "so2Value", f"1{first['so2Value']}")):
+        faulty(client, AIR, fault)
+        assert client.air().json()["response"]["body"]["items"][:2] == [first | {field: value}, second]
+        client.fault(AIR, None)
+    assert client.air(2, 20).json()["response"]["body"] == before
+
+
+def test_rows_that_change_in_a_file(client: Client) -> None:
+    lines = sample(AIRPORTS).splitlines()
+    for fault in ("rows_withdrawn", "rows_revised", "sentinel_-999"):
+        got = faulty(client, AIRPORTS, fault).file(AIRPORTS).body.splitlines()
+        if fault == "rows_withdrawn":
+            assert got == [line for n, line in enumerate(lines) if n == 0 or n % 10]
+        else:
+            assert [a for a, b in zip(got, lines, strict=True) if a != b] == [got[1]]
+            assert (b",-999," in got[1]) == (fault == "sentinel_-999")
+        client.fault(AIRPORTS, None)
+    week = json.loads(sample(WEEK))
+    got = json.loads(faulty(client, WEEK, "rows_withdrawn").file(WEEK).body)
+    assert got["metadata"]["count"] == len(got["features"]) == len(week["features"]) - len(week["features"]) // 10
+
+
+def test_the_hour_24(client: Client) -> None:
+    first, *rest = sample(WTI).splitlines()
+    got = faulty(client, AIR, "24:00").air().json()["response"]["body"]["items"]
+    assert got[0]["dataTime"] == json.loads(sample(AIR))[0]["dataTime"][:10] + " 24:00"
+    assert faulty(client, WTI, "24:00").file(WTI).body.splitlines() == [first, *rest]  # dates alone have no hour
+
+
 def test_xxe(client: Client) -> None:
     assert b'SYSTEM "file:///' in faulty(client, AIR, "xxe").air().body
 
@@ -210,10 +259,11 @@ def test_shapes_of_items(client: Client) -> None:
 
 
 def test_every_fault_is_asked_for_above() -> None:
-    source = Path(__file__).read_text(encoding="utf-8").partition("# --- faults")[2]
-    named = set(re.findall(r'"([a-z0-9]+(?:_[a-z0-9]+)+|xxe|slow)(?::\d+)?"', source)) | {
-        f"status_{n}" for n in (500, 503, 404, 403, 429)
-    }
+    here = Path(__file__)
+    source = here.read_text(encoding="utf-8").partition("# --- faults")[2]
+    source += here.with_name("test_agency_tls.py").read_text(encoding="utf-8")
+    named = {name for name in NAMES if re.search(rf'"{re.escape(name)}(?::\d+)?"', source)}
+    named |= {f"status_{n}" for n in (500, 503, 404, 403, 429)}
     own = {name for engine in ENGINES.values() for name in engine.FAULTS} - set(CHANGES)
     assert set(NAMES) - own <= named
     # A fault that only one protocol commits is asked for in that protocol's tests.

@@ -42,7 +42,8 @@ def row(protocol: str) -> list[str]:
     """One protocol's line of the table."""
     known, text = facts()[protocol], tests_of(protocol)
     outcomes = [name for name in OUTCOMES if re.search(rf"\b{name}\b", text)]
-    faults = [name for name in NAMES if re.search(rf"\b{name}\b", text)]
+    # In quotes: 24:00 is a fault, and otherwise only a time.
+    faults = [name for name in NAMES if re.search(rf'"{re.escape(name)}(:\d+)?"', text)]
     feeds = sum(1 for feed in shipped().values() if feed.source.protocol == protocol)
     return [
         f"[{protocol}]({protocol}.md)",
