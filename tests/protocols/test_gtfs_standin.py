@@ -14,7 +14,10 @@ import pytest
 from assets.archive.fetches import FetchRecord
 from assets.archive.ledger import Ledger
 from assets.errors import FetchFailed
+from assets.feeds.load import shipped
 from assets.feeds.model import Feed
+from assets.onboarding.columns import propose
+from assets.onboarding.looking import look, source_of
 from assets.protocols.fetching import FetchDeps, fetch
 from assets.store import Store
 from assets.tables.build import build_table
@@ -201,12 +204,18 @@ def test_after_a_damaged_archive_the_last_good_table_stays_and_the_next_good_one
     assert len(built(clean, clean.fetch(), clean.feed)) == len(before) + 1
 
 
+def test_a_pasted_address_is_looked_at_and_its_columns_are_proposed(clean: Scene, tmp_path: Path) -> None:
+    clean.fault("25:10:00")
+    source = source_of(SOURCE["url"]) | {"table": "stop_times"}
+    sample = look(source, tmp_path, transport=TransportSettings(connect_to=clean.url), secrets={}, country="AU")
+    types = {column.name: column.declared["type"] for column in propose(sample.sources, sample.rows).columns}
+    assert types == {"trip_id": "string", "arrival_time": "duration", "departure_time": "duration", "stop_sequence": "integer"}
+
+
 # --- a real archive -------------------------------------------------------------------------------------------------------
 
 
 def test_the_real_archive_of_cairns_serves_both_its_feeds(shared_data: Path, tmp_path: Path) -> None:
-    from assets.feeds.load import shipped
-
     with running_agency(AgencyConfig(data=shared_data)) as url:
         for feed_id, rows in (("au.translink.cairns_stops", 416), ("au.translink.cairns_stop_times", 37_790)):
             feed = shipped()[feed_id]
