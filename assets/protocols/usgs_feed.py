@@ -7,16 +7,15 @@ with `aliases`. Reading GeoJSON is `tables/readers/`; the FDSN query service is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from assets.errors import UnreadableSource
 from assets.protocols.canonical import canonical_json_sha256
+from assets.protocols.features import not_features, rows_of_features, told
 from assets.protocols.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
-    HEAD_BYTES,
     Body,
     Cursor,
     Empty,
@@ -31,15 +30,10 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.tables.readers.magic import mismatch
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
-
-_COUNT = re.compile(rb'"count"\s*:\s*(\d{1,9})\b')
 
 
 class UsgsFeedSource(SourceBase):
@@ -89,14 +83,9 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         by = by_transfer(status, headers, complete, "feed")
         if by is not None:
             return by
-        wrong = mismatch(head, "geojson")
-        if wrong:
+        if wrong := not_features(head, tail):
             return Malformed(wrong)
-        if b'"FeatureCollection"' not in head:
-            return Malformed("JSON that is no FeatureCollection")
-        if not tail.rstrip().endswith(b"}"):
-            return Malformed("GeoJSON that does not end")
-        total = _count(head)
+        total = told(head, "count")
         if total == 0:
             return Empty("no earthquake in the window")
         return Ok(PageInfo(total=total))
@@ -105,38 +94,7 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         return canonical_json_sha256(body.payload, source.volatile)
 
     def parse(self, feed: Feed, source: UsgsFeedSource, bodies: Sequence[Body]) -> RowStream:
-        from assets.tables.readers.open import open_feed_rows, order_of  # loads Arrow: not at definition load
-        from assets.tables.readers.spec import FileShape
-
-        shape = FileShape(format="geojson", records_path="features")
-        stream = open_feed_rows(feed, shape, [(b.path, source.address) for b in bodies])
-        promised = 0
-        for body in bodies:
-            with body.payload.open() as file:
-                count = _count(file.read(HEAD_BYTES))
-            if count is None:
-                raise order_of(feed).refuse("the feed's metadata has no count", "look at the archived body: its layout has changed")
-            promised += count
-        stream.batches, stream.tally = _counted(stream.batches, stream, promised, feed), None
-        return stream
-
-
-def _count(head: bytes) -> int | None:
-    """`metadata.count`, which stands before the features, however long the body is."""
-    start = head.find(b'"metadata"')
-    found = _COUNT.search(head, start, start + 4096) if start >= 0 else None
-    return int(found.group(1)) if found else None
-
-
-def _counted(batches: Iterator[pa.RecordBatch], stream: RowStream, promised: int, feed: Feed) -> Iterator[pa.RecordBatch]:
-    """The batches of `stream`; at their end the number of features must be what the feed says of itself."""
-    yield from batches
-    if stream.records_read != promised:
-        raise UnreadableSource(
-            f"the feed says it has {promised:,} features and carries {stream.records_read:,}",
-            where=feed.id,
-            mend="run the feed again; if it stays so, the agency's file is incomplete",
-        )
+        return rows_of_features(feed, bodies, source.address, must_count=True)
 
 
 PROTOCOL = UsgsFeed()
