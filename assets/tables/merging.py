@@ -146,10 +146,17 @@ def _decide(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool, any_
         _decide_aliases(connection, feed, older)
     if feed.deletes_mode == "tombstone" and not older:
         same = " AND ".join(f"gone.{name} = live.{name}" for name in (ident(name) for name in feed.contract.key))
-        connection.execute(
-            "UPDATE decided SET change = 'withdrawn' WHERE fresh_row IS NULL AND live_id IN "
-            f"(SELECT live.{LID} FROM live JOIN gone ON {same})"
-        )
+        _withdraw(connection, f"SELECT live.{LID} FROM live JOIN gone ON {same}")
+        if feed.incremental.aliases and len(feed.contract.key) == 1:
+            # The deleted record may have gone by another id when it was live. One that only shares an id with it lives on.
+            ids = f"SELECT unnest({alias_ids(feed)}) AS id FROM gone"
+            key = f"CAST({ident(feed.contract.key[0])} AS VARCHAR)"
+            _withdraw(connection, f"SELECT {LID} FROM live WHERE {key} IN ({ids})")
+
+
+def _withdraw(connection: duckdb.DuckDBPyConnection, live: str) -> None:
+    """Mark the live records that a query names as withdrawn, unless this fetch brings them too."""
+    connection.execute(f"UPDATE decided SET change = 'withdrawn' WHERE fresh_row IS NULL AND live_id IN ({live})")
 
 
 def _decide_aliases(connection: duckdb.DuckDBPyConnection, feed: Feed, older: bool) -> None:

@@ -42,6 +42,16 @@ def test_a_late_fetch_deletes_nothing_that_is_newer(tmp_path: Path) -> None:
     assert table.take([("a", "0", "deleted")], older=True).counts == Changes(unchanged=1)
 
 
+def test_a_record_that_went_by_another_id_leaves_with_its_marked_row(tmp_path: Path) -> None:
+    """One that was merged with the deleted record, and lives on under its own id, stays."""
+    columns = [*COLUMNS, {"name": "ids"}]
+    incremental = {"kind": "upsert", "aliases": "ids"}
+    table = Table(make_feed(columns, contract={"key": ["id"], "min_rows": 0}, deletes=MARKED, incremental=incremental), tmp_path)
+    table.take([("a", "1", None, ",a,"), ("b", "2", None, ",b,c,")])
+    merged = table.take([("x", "1", "D", ",x,a,"), ("c", "2", "D", ",c,")])
+    assert merged.counts == Changes(withdrawn=1, unchanged=1) and [row[0] for row in table.content()] == ["b"]
+
+
 def test_the_shrink_guard_stands_before_it(home: Home) -> None:
     feed = make_feed(COLUMNS, contract={"key": ["id"]}, incremental={"kind": "upsert"}, deletes={**MARKED, "shrink_guard": 0.2})
     rows = b"".join(b"%d,x,ok\n" % n for n in range(10))
