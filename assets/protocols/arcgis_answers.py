@@ -5,7 +5,6 @@ Pure; what is asked is `arcgis.py`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,15 +65,6 @@ def layer_of(told: Any, wanted: int | None, paging: str) -> Layer | None:
 def number_of(value: Any) -> int | None:
     text = str(value) if value is not None and not isinstance(value, bool) else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
-
-
-def whole_of(head: bytes, length: int) -> dict[str, Any] | None:
-    """The body as an object, where all of it is seen."""
-    try:
-        found = json.loads(head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")) if length <= len(head) else None
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def page_of(request: Request, query: Mapping[str, str], seen: Around, whole: Mapping[str, Any] | None, tail: bytes) -> Outcome:

@@ -5,8 +5,10 @@ Pure, and no protocol of its own. What an agency's own error says is each protoc
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from assets.protocols.http_answers import keyed
@@ -41,6 +43,15 @@ def odd_body(head: bytes, length: int, complete: bool, seen: Around | None) -> O
         kind = kind_of(head)
         return Malformed(f"{'an HTML page' if kind == 'html' else 'XML' if kind == 'xml' else 'something else'} in place of JSON")
     return None if seen.ended else Transient("the answer is cut off, or no JSON: it does not end as JSON does")
+
+
+def whole_of(head: bytes, length: int) -> dict[str, Any] | None:
+    """The body as an object, where all of it is seen."""
+    try:
+        found = json.loads(head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")) if length <= len(head) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def in_words(text: object, most: int = 200) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float | bool | None
 
+NO_MORE_PAGES = 10**15
+"""The page size of an answer that is the whole, or the last page: no answer fills it."""
+
 _FIELD = re.compile(
     r'"((?:[^"\\]|\\.){1,100})"\s*:\s*("(?:[^"\\]|\\.){0,2000}"|-?\d{1,18}(?:\.\d{1,18})?(?![\d.eE])|true|false|null)(?=\s*[,}\]])'
 )
