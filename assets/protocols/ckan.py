@@ -46,6 +46,8 @@ _TOTAL = {"datastore_search": "total", "package_search": "count"}
 _PAGE = {"datastore_search": ("limit", "offset"), "package_search": ("rows", "start")}
 _CAP = {"datastore_search": 32_000, "package_search": 1_000}
 _ORDER = {"datastore_search": "_id asc", "package_search": "metadata_modified asc, id asc"}
+_NO_CKAN = frozenset({"catalog.data.gov", "catalog-old.data.gov", "api.gsa.gov"})
+"""Hosts that were CKAN until 2026; they are `datagov_search`."""
 
 
 class CkanSource(QuerySource):
@@ -132,7 +134,7 @@ class Ckan(Protocol[CkanSource]):
     def recognise(self, url: str) -> dict[str, Any] | None:
         parts = urlsplit(url)
         before, found, action = parts.path.rstrip("/").partition("/api/3/action/")
-        if not found or action not in _RECORDS:
+        if not found or action not in _RECORDS or parts.hostname in _NO_CKAN:
             return None
         query = {n: v for n, v in parse_qsl(parts.query) if n not in (*_PAGE[action], "sort", "filters", "include_total")}
         resource = query.pop("resource_id", None)
