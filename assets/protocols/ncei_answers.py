@@ -96,7 +96,7 @@ def _refused(told: Mapping[str, Any], status: int, headers: Mapping[str, str]) -
     if status == 429:
         # "temporary request limit of 5 per second", or "of 10000 per day"
         return QuotaExhausted(None, why) if "per day" in why else RateLimited(retry_after(headers), why)
-    if status in (400, 401, 403) and re.search(r"\btoken\b", why):
+    if status in (400, 401, 403) and re.search(r"\btoken\b", why, re.I):
         return AuthFailed(why)
     by = by_status(status, headers)
     if isinstance(by, Transient):
