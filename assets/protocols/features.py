@@ -50,13 +50,13 @@ def rows_of_features(feed: Feed, bodies: Sequence[Body], address: str, *, must_c
     stream = open_feed_rows(feed, shape, [(b.path, address) for b in bodies])
     promised: int | None = 0
     for body in bodies:
-        with body.path.open("rb") as file:
+        with body.payload.open() as file:
             count = told(file.read(HEAD_BYTES), "count")
         if count is None and must_count:
             raise order_of(feed).refuse("the feed's metadata has no count", "look at the archived body: its layout has changed")
         promised = None if count is None or promised is None else promised + count
     if promised is not None:
-        stream.batches = _counted(stream.batches, stream, promised, feed)
+        stream.batches, stream.tally = _counted(stream.batches, stream, promised, feed), None
     return stream
 
 
