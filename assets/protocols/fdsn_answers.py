@@ -52,8 +52,10 @@ def meaning(
     count = urlsplit(request.url).path.endswith("/count")
     if status == 204:
         return Malformed("HTTP 204 in place of a count") if count else _none(request, "HTTP 204: no events")
-    seen = around(head, tail, length, None if count else "features")
-    inner = seen.number("status") if seen is not None and seen.fields.get("error") and not count else None
+    seen = around(head, tail, length, "features")
+    # a count that is too great for a search comes with an error, and is a count all the same
+    erring = seen is not None and seen.fields.get("error") and not (count and seen.number("count") is not None)
+    inner = seen.number("status") if seen is not None and erring else None
     if 200 <= status < 300 and inner is not None and 400 <= inner < 600:
         status = inner  # jsonerror: the error stands in the metadata, and the status beside it
     if (refused := _refused(request, status, headers, head, seen, count)) is not None:

@@ -112,8 +112,8 @@ class FdsnEvent(Protocol[FdsnEventSource]):
                 mend = "raise source.most, or ask for fewer with source.params (minmagnitude)"
                 raise order_of(feed).refuse(f"{total:,} events within {_SHORTEST.seconds} seconds", mend)
             return halves
-        # the moment keeps the stamp from being that of an earlier fetch: as many events are not the same events
-        counted_at = body.headers.get("date") or f"{_moment(step.params['until'])}"
+        # the moments keep the stamp from being that of an earlier fetch: as many events are not the same events
+        counted_at = f"{_moment(step.params['now'])} {body.headers.get('date', '')}".strip()
         return [Step(params={**step.params, "most": most}, stamp=f"{total} events counted {counted_at}")]
 
     def split(self, feed: Feed, source: FdsnEventSource, step: Step) -> Iterable[Step]:
@@ -186,7 +186,7 @@ def _span(source: FdsnEventSource, step: Step, now: datetime) -> Step:
         begin, until = datetime.combine(source.start, time(), UTC), now.astimezone(UTC)
     else:
         begin, until = step.params["start"].astimezone(UTC), step.params["end"].astimezone(UTC) - _INSTANT
-    return replace(step, params={**step.params, "from": begin, "until": until}, lead=source.count)
+    return replace(step, params={**step.params, "now": now.astimezone(UTC), "from": begin, "until": until}, lead=source.count)
 
 
 def _moment(moment: datetime) -> str:

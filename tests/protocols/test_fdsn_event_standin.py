@@ -24,7 +24,7 @@ from tests.tables.making import read as read_table
 
 FAULTS = [
     "count_is_more", "short_count", "no_data", "offset_ignored", "page_size_capped:3", "fdsn_error:400", "fdsn_error:413",
-    "fdsn_error:503", "json_error:400", "html_200", "empty_body_200", "status_500:1", "status_503:1", "status_404",
+    "fdsn_error:503", "json_error:400", "header_only", "html_200", "empty_body_200", "status_500:1", "status_503:1", "status_404",
 ]  # fmt: skip
 ENDS = {"Ok", "Empty", "Malformed", "Transient", "BadRequest", "Gone"}
 
@@ -59,11 +59,13 @@ def test_a_finished_fetch_has_the_servers_events_or_there_is_none(
         served = lines(total) if form == "text" else events(total)
         done = fetch_on_paper(one, paper(Path(folder), one, served, faults=faults, **route))
     assert done.outcome in ENDS, done
-    if done.outcome == "Ok":
+    # a count that is one too small shows on a page that is not full; by default a span is one page, and seldom a full one
+    unseen = "short_count" in faults and counts
+    if done.outcome == "Ok" and not unseen:
         assert done.rows == (as_text(total) if form == "text" else as_read(total))
     if done.outcome == "Empty":
         assert total == 0 or "no_data" in faults or ("short_count" in faults and total == 1)
-    if set(faults) <= {"status_500:1", "status_503:1", "page_size_capped:3"}:
+    if set(faults) <= {"status_500:1", "status_503:1", "page_size_capped:3", "header_only"}:
         assert done.outcome == ("Ok" if total else "Empty"), done.reason
 
 
@@ -112,6 +114,8 @@ def test_a_centre_that_does_not_count_is_asked_until_a_page_is_empty(centre: Sce
     assert asked(centre) == ["1", "8", "15", "22", "26"]
     centre.fault()
     assert centre.rows(centre.fetch(text(size=10, nodata=404)), text()) == as_text(25)
+    centre.fault("header_only")
+    assert centre.rows(centre.fetch()) == as_text(25), "a header without rows is the empty page of others"
     centre.fault("no_data")
     assert centre.fetch().outcome == "Empty" and centre.fetch(text(nodata=404)).outcome == "Empty"
 
@@ -142,7 +146,7 @@ def test_events_on_the_seam_of_two_slices_come_once(tmp_path: Path) -> None:
     [
         ("fdsn_error:400", "BadRequest", 1), ("fdsn_error:403", "AuthFailed", 1), ("fdsn_error:404", "Gone", 1),
         ("fdsn_error:500", "Transient", 5), ("fdsn_error:503", "Transient", 5), ("status_404", "Gone", 1),
-        ("json_error:400", "Malformed", 2), ("count_is_more", "Malformed", 5), ("short_count", "Malformed", 4),
+        ("json_error:400", "BadRequest", 1), ("count_is_more", "Malformed", 5), ("short_count", "Malformed", 4),
         ("offset_ignored", "Malformed", 3), ("html_200", "Malformed", 2), ("empty_body_200", "Malformed", 2),
         ("stream_cut", "Transient", 5), ("truncated_gzip", "Transient", 5), ("status_403", "AuthFailed", 1),
     ],
@@ -151,6 +155,12 @@ def test_each_fault_has_its_outcome_and_is_asked_as_often_as_it_may(clean: Scene
     clean.fault(fault)
     clean.fails(outcome)
     assert len(clean.requests) == requests
+
+
+def test_a_count_that_is_too_small_is_seen_where_a_span_is_one_page(clean: Scene) -> None:
+    clean.fault("short_count")
+    clean.fails("Malformed", usgs())
+    assert asked(clean) == ["count", "1"]
 
 
 def test_a_search_that_stays_too_large_in_all_parts_ends_and_asks_no_part_twice(centre: Scene) -> None:
