@@ -15,7 +15,7 @@ from pathlib import Path
 
 from assets.errors import UnreadableSource
 from assets.protocols.kernel import Empty, Malformed, Outcome
-from assets.tables.readers.container import inflated, members
+from assets.tables.readers.container import inflated, members, opened
 from assets.tables.readers.spec import Unpacking
 
 REQUIRED = ("agency", "routes", "trips", "stop_times")
@@ -42,14 +42,15 @@ class Budget:
         self.left = self.limits.max_member_bytes
 
     def pieces(self, archive: Path, info: zipfile.ZipInfo, name: str) -> Iterator[bytes]:
-        for piece in inflated(archive, info, name, self.limits):
-            self.left -= len(piece)
-            if self.left < 0:
-                raise UnreadableSource(
-                    f"the archive unpacks to more than {self.limits.max_member_bytes:,} bytes",
-                    mend="raise source.unpacking.max_member_bytes if that is right",
-                )
-            yield piece
+        with opened(archive) as packed:
+            for piece in inflated(packed, info, name, self.limits):
+                self.left -= len(piece)
+                if self.left < 0:
+                    raise UnreadableSource(
+                        f"the archive unpacks to more than {self.limits.max_member_bytes:,} bytes",
+                        mend="raise source.unpacking.max_member_bytes if that is right",
+                    )
+                yield piece
 
 
 @dataclass(frozen=True)

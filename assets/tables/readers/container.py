@@ -53,7 +53,7 @@ def leads_outside(name: str) -> bool:
 def members(path: Path, limits: Unpacking, where: str = "") -> dict[str, zipfile.ZipInfo]:
     """Files of a ZIP by name, in the order of their names. Raises UnreadableSource on names that lead outside, and on bombs."""
     found: dict[str, zipfile.ZipInfo] = {}
-    with _opened(path, where) as archive:
+    with opened(path, where) as archive:
         infos = archive.infolist()
         if len(infos) > limits.max_members:
             raise _refuse(f"a ZIP of {len(infos):,} members", where, "raise source.unpacking.max_members if that is right")
@@ -89,40 +89,45 @@ def chosen(path: Path, pattern: str, limits: Unpacking, where: str = "") -> list
 
 def unpack_zip(path: Path, pattern: str, limits: Unpacking, into: Path, where: str = "") -> list[tuple[str, Path]]:
     """Unpacks the chosen members under numbered names. Returns (name in the archive, file)."""
-    out = []
-    for i, (name, info) in enumerate(chosen(path, pattern, limits, where)):
-        target = into / f"member-{i:05d}"
-        with target.open("wb") as file:
-            for piece in inflated(path, info, name, limits, where):
-                file.write(piece)
-        out.append((name, target))
+    out, hits = [], chosen(path, pattern, limits, where)
+    with opened(path, where) as archive:
+        for i, (name, info) in enumerate(hits):
+            target = into / f"member-{i:05d}"
+            with target.open("wb") as file:
+                for piece in inflated(archive, info, name, limits, where):
+                    file.write(piece)
+            out.append((name, target))
     return out
 
 
 def check_zip(path: Path, limits: Unpacking, where: str = "") -> list[str]:
     """Inflates every member to nowhere within the limits: an XLSX is a ZIP too. Returns the names."""
     found = members(path, limits, where)
-    for name, info in found.items():
-        for _ in inflated(path, info, name, limits, where):
-            pass
+    with opened(path, where) as archive:
+        for name, info in found.items():
+            for _ in inflated(archive, info, name, limits, where):
+                pass
     return list(found)
 
 
-def _opened(path: Path, where: str) -> zipfile.ZipFile:
+def opened(path: Path, where: str = "") -> zipfile.ZipFile:
+    """Raises UnreadableSource where it is no ZIP archive that can be read."""
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
         raise _refuse("no readable ZIP archive: damaged or cut off", where, _MEND) from None
 
 
-def inflated(path: Path, info: zipfile.ZipInfo, name: str, limits: Unpacking, where: str = "") -> Iterator[bytes]:
+def inflated(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limits: Unpacking, where: str = ""
+) -> Iterator[bytes]:
     """One member in pieces of a megabyte, its checksum proved at the end. Raises UnreadableSource."""
     if info.flag_bits & _ENCRYPTED:
         raise _refuse(f"member '{name[:100]}' is encrypted", where, "ask the agency for a file without a password")
     if info.compress_type not in _METHODS:
         raise _refuse(f"member '{name[:100]}' is compressed by method {info.compress_type}", where, "ask for plain deflate")
     try:
-        with _opened(path, where) as archive, archive.open(info) as member:
+        with archive.open(info) as member:
             yield from _limited(member, info.compress_size, limits, f"member '{name[:100]}'", where)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError):
         raise _refuse(f"member '{name[:100]}' is damaged (its checksum or its end is wrong)", where, _MEND) from None
