@@ -24,6 +24,7 @@ from assets.feeds.model import Feed
 from assets.protocols.ahead import Ahead, OutOfStep
 from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Lane, Progress, SystemClock
 from assets.protocols.failing import failure_of
+from assets.protocols.kept import Kept
 from assets.protocols.kernel import (
     BadRequest,
     Body,
@@ -80,6 +81,7 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
             finally:
                 one.abandon()
         archive_fetch(deps.store, deps.ledger, record, one.warc, bodies)
+        one.kept.settle(record, bodies)
     if not isinstance(outcome, Ok | Empty | NotModified):
         raise failure_of(feed, record, outcome)
     return record
@@ -117,6 +119,7 @@ class _Fetch:
         self._unchanged: set[tuple[int, int]] = set()
         self._last = self._comparable()
         self._earlier = deps.ledger.bodies(feed.id, partition) if self._last is not None else {}
+        self.kept = Kept(deps.workdir, feed.id, partition, resumes=feed.protocol.drop, direct=transport.direct)
         self._url = PLACEHOLDER.sub("***", feed.source.address)
 
     def _comparable(self) -> FetchRecord | None:
@@ -219,10 +222,12 @@ class _Fetch:
         return bool(stamps) and None not in stamps and stamps == {body.provider_stamp for body in self._earlier.values()}
 
     def _taken(self, step: Step) -> StoredBody | None:
-        """The body of the last fetch that a drop's step would only bring again."""
-        if not self.feed.protocol.drop or step.stamp is None or not self._same_origin():
+        """The body of the last fetch, or of one that failed since, that a drop's step would only bring again."""
+        if not self.feed.protocol.drop or step.stamp is None:
             return None
-        return next((b for _, b in sorted(self._earlier.items()) if b.provider_stamp == step.stamp), None)
+        same = self._last is not None and self._origin() == self._last.origin
+        found = (b for _, b in sorted(self._earlier.items()) if same and b.provider_stamp == step.stamp)
+        return next(found, None) or self.kept.archived(step.stamp, self.deps.store, self._origins)
 
     def _keep_taken(self, step: Step, body: StoredBody) -> None:
         """Archive that a file of a drop is as it was."""
@@ -253,7 +258,8 @@ class _Fetch:
     async def _single(self, step: Step) -> tuple[Outcome, int]:
         """A step of one response."""
         request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), self._validators(step))
-        answer = await self._settled(replace(request, stamp=step.stamp))
+        request = replace(request, stamp=step.stamp)
+        answer = self.kept.answer(request, self.warc.parent, self._keep) or await self._settled(request)
         return answer.outcome, 0
 
     async def _pages(self, step: Step) -> tuple[Outcome, int]:
@@ -313,14 +319,10 @@ class _Fetch:
         """Whether every body is the last Ok fetch's, byte for byte or by its canonical digest."""
         assert self._writer is not None
         keys = {(b.step, b.page) for b in self._writer.bodies}
-        if self._last is None or keys != set(self._earlier) or not self._same_origin():
+        if self._last is None or keys != set(self._earlier) or self._origin() != self._last.origin:
             return False
-        return keys == self._unchanged or (
-            self._last.canonical_sha256 is not None and self._digest() == self._last.canonical_sha256
-        )
-
-    def _same_origin(self) -> bool:
-        return self._last is not None and self._origin() == self._last.origin
+        told = self._last.canonical_sha256
+        return keys == self._unchanged or (told is not None and self._digest() == told)
 
     def _digest(self) -> str | None:
         """One canonical digest for all bodies; None where one has none."""
@@ -351,9 +353,9 @@ class _Fetch:
         meant = outcome_name(answer.outcome)
         if isinstance(answer.outcome, Ok):
             meant = PROBE if answer.probe else LEAD if answer.lead else meant
+        self.kept.hold(answer)
         for exchange in (*answer.exchange.hops, answer.exchange):
-            if exchange.status:
-                self._origins.add(exchange.origin)
+            self._origins |= {exchange.origin} if exchange.status else set()
             self._write(exchange, answer, meant if exchange is answer.exchange else REDIRECT)
             for payload in (exchange.body, exchange.decoded):
                 payload.discard()
