@@ -11,14 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote, urlencode
 
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.file_answers import document_in, is_json, not_the_file, packing
+from assets.protocols.file_answers import document_in, is_json, not_the_file, packed_in, packing
 from assets.protocols.http_answers import by_transfer
 from assets.protocols.json_pages import around
 from assets.protocols.kernel import (
@@ -141,7 +140,7 @@ class DataGoKrFile(Protocol[DataGoKrFileSource]):
         order = order_of(feed)
         if not bodies:
             raise order.refuse("no file was fetched", "run the feed again")
-        files = [partial(open_rows, b.path, source, order, container=_packed_in(source, b.path)) for b in bodies]
+        files = [partial(open_rows, b.path, source, order, container=packed_in(source, b.path)) for b in bodies]
         return concatenated(files, order)
 
 
@@ -216,11 +215,6 @@ def _is_envelope(source: DataGoKrFileSource, head: bytes, tail: bytes, length: i
     """Whether JSON is the portal's notice: any, where the file is none; else an object that says whether it went well."""
     said = around(head, tail, length, None)
     return source.format in _TABULAR or (said is not None and isinstance(said.fields.get("status"), bool))
-
-
-def _packed_in(source: FileShape, path: Path) -> Container:
-    with path.open("rb") as file:
-        return packing(source, file.read(8192))
 
 
 PROTOCOL = DataGoKrFile()

@@ -1,11 +1,12 @@
-"""Whether the body of a download is the declared file, by its first and last bytes. Pure; for all protocols that hand over files.
+"""Whether the body of a download is the declared file, by its first and last bytes. For all protocols that hand over files.
 
-What a server's status means is `http_answers.py`; reading the file's rows is `tables/readers/`.
+Pure but for `packed_in`. What a server's status means is `http_answers.py`; reading the file's rows is `tables/readers/`.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from assets.tables.readers.magic import NAMES, kind_of, mismatch, wide
 from assets.tables.readers.spec import Container, FileShape
@@ -73,3 +74,9 @@ def packing(shape: FileShape, head: bytes) -> Container:
         return shape.container
     kind = kind_of(head)
     return "gzip" if kind == "gzip" else "zip" if kind == "zip" and shape.format != "xlsx" else "none"
+
+
+def packed_in(shape: FileShape, path: Path) -> Container:
+    """`packing` of a file on disk."""
+    with path.open("rb") as file:
+        return packing(shape, file.read(8192))
