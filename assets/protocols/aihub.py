@@ -199,13 +199,9 @@ def _taken(feed: Feed, source: AihubSource, leaves: list[Leaf] | None) -> list[L
     found = sorted({one.key: one for one in hits}.values(), key=lambda one: (one.path, one.key))
     if not found:
         names = ", ".join(f"'{one.path[:100]}'" for one in leaves[:5])
-        raise UnreadableSource(
-            f"none of {len(leaves)} files fits source.files; there are {names}", where=feed.id, mend="correct it"
-        )
+        raise UnreadableSource(f"none of {len(leaves)} files fits source.files; there are {names}", where=feed.id)
     if len(found) > source.max_files:
-        raise UnreadableSource(
-            f"{len(found)} files fit source.files, more than source.max_files ({source.max_files})", where=feed.id
-        )
+        raise UnreadableSource(f"{len(found)} files fit source.files: more than source.max_files", where=feed.id)
     return found
 
 

@@ -75,8 +75,14 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def sentence(text: str) -> str:
-    """What a text says that is neither list nor tree, in one line."""
-    return in_words(" ".join(line for line in _lines(text) if not _RULE.fullmatch(line.strip())))
+    """What a text says that is neither list nor tree, in one line, without the notice above it."""
+    kept, notice = [], False
+    for line in _lines(text):
+        if _RULE.fullmatch(line.strip()):
+            notice = not notice and "공지" in line
+        elif not notice:
+            kept.append(line)
+    return in_words(" ".join(kept))
 
 
 def not_there(text: str) -> bool:
@@ -125,7 +131,7 @@ def data_sets(text: str) -> list[tuple[str, str]] | None:
 def files_of(text: str) -> list[Leaf] | None:
     """The files of a drawn tree, in its order; None where the text is no tree, or one whose drawing does not end.
 
-    A branch stands under the last one that begins further left. A drawing ends where no line leads further down.
+    A branch stands under the last one that begins further left. A drawing ends with a file below which no line leads further.
     """
     found: list[Leaf] = []
     above: list[tuple[int, str]] = []
@@ -137,9 +143,9 @@ def files_of(text: str) -> list[Leaf] | None:
                 return None
             continue
         lines, mark, what = branch.groups()
-        open_below = "│" in lines or mark.startswith("├")
         above = [folder for folder in above if folder[0] < len(lines)]
         leaf = _LEAF.fullmatch(what)
+        open_below = leaf is None or "│" in lines or mark.startswith("├")
         if leaf is None:
             above = [*above, (len(lines), what.strip("/"))][:_MOST_DEPTH]
         else:
