@@ -317,12 +317,11 @@ class Asker:
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
             return Answer(exchange, outcome, lead=True)
-        tally = version = None
-        if not protocol.paged:
-            found, version = protocol.examine(self._source, body)
-            if not isinstance(found, Ok):
-                return Answer(exchange, found)
-        else:
+        found, version = protocol.examine(self._source, body)
+        if not isinstance(found, Ok):
+            return Answer(exchange, found)
+        tally = None
+        if protocol.paged:
             try:
                 tally = _counted(protocol.parse(self._feed, self._source, [body]))
             except UnreadableSource as error:

@@ -339,7 +339,7 @@ class Protocol(ABC, Generic[S]):
         """The rows of all Ok bodies of a fetch, in order. Raises UnreadableSource, nothing else, on hostile bytes."""
 
     def examine(self, source: S, body: Body) -> tuple[Outcome, str | None]:
-        """What only the whole of an Ok body tells, of a protocol that is not paged: what it means after all, and its own version.
+        """What only the whole of an Ok body tells: what it means after all, and its own version.
 
         An archive is damaged, or holds no such table; a version that stands in the midst of it. Never raises.
         """

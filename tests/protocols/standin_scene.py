@@ -284,7 +284,7 @@ def _once(feed: Feed, agency: Paper, request: Request, lead: bool) -> tuple[Outc
     path.write_bytes(data)
     body = Body(path, headers, request.url, request.step, request.page)
     outcome = feed.protocol.classify(feed.source, request, status, headers, data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data), True)
-    if isinstance(outcome, Ok) and not feed.protocol.paged and not lead:
+    if isinstance(outcome, Ok) and not lead:
         found, _ = feed.protocol.examine(feed.source, body)
         outcome = outcome if isinstance(found, Ok) else found
     if isinstance(outcome, Ok) and feed.protocol.paged and not lead:  # a lead has no rows

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from assets.archive.fetches import FetchRecord
+from assets.errors import UnreadableSource
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.protocols.fetching import FetchCancelled
 from assets.protocols.kept import Kept
@@ -203,3 +204,19 @@ def test_what_nobody_came_back_for_is_swept(world: World, agency: Agency) -> Non
     agency.bad, agency.asked = {}, []
     assert world.fetch(FEED, agency)[0].outcome == "Ok"
     assert agency.asked == ["list", *NAMES]
+
+
+def test_a_body_that_a_look_at_the_whole_refuses_is_asked_for_once_more_and_not_kept(world: World, agency: Agency) -> None:
+    class Choosy(_Files):
+        def check(self, source: Any, body: Body) -> None:
+            if b"of b" in body.path.read_bytes():
+                raise UnreadableSource("b is bad inside")
+
+    PROTOCOLS["test_file"] = Choosy()
+    error, record = world.fails(FEED, agency)
+    assert record.outcome == "Malformed" and "b is bad inside" in str(error)
+    assert agency.asked == ["list", "a", "b", "b"]
+    PROTOCOLS["test_file"] = _Files()
+    agency.asked = []
+    assert world.bodies(world.fetch(FEED, agency)[0]) == WHOLE
+    assert agency.asked == ["list", "b", "c"]
