@@ -40,7 +40,7 @@ from assets.protocols.kernel import (
 )
 from assets.tables.readers.magic import NAMES, kind_of
 from assets.tables.readers.spec import Container, FileShape, Format
-from assets.tables.readers.tar_parts import check_room, is_tar, join_parts
+from assets.tables.readers.tar_parts import check_parts, check_room, is_tar, join_parts
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
@@ -150,6 +150,11 @@ class Aihub(Protocol[AihubSource]):
         if status == 502 and not in_korean(text) and not begun(text):
             return Transient("HTTP 502 of a gateway")
         return by_text(asked, text) if asked in ("list", "tree") else by_sentence(asked, text, source)
+
+    def check(self, source: AihubSource, body: Body) -> None:
+        """A tar that lacks a part would else stand for its file for ever: the tree would still name the same edition."""
+        if source.dataset is not None:
+            check_parts(body.path, source.unpacking)
 
     def parse(self, feed: Feed, source: AihubSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import concatenated, order_of  # loads Arrow: not at definition load

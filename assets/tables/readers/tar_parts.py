@@ -7,12 +7,15 @@ both of which an archive from elsewhere may lie about. What a joined file holds 
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+import struct
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from assets.errors import UnreadableSource
 from assets.tables.readers.container import decoded_name, leads_outside
@@ -90,11 +93,65 @@ def join_parts(path: Path, limits: Unpacking, into: Path, where: str = "") -> li
     return out
 
 
+def check_parts(path: Path, limits: Unpacking, where: str = "") -> None:
+    """UnreadableSource where the files of a tar cannot be joined, or a ZIP among them has no directory: its last part is missing.
+
+    Reads headers and directories only, so that gigabytes can be looked at before they count as fetched.
+    """
+    files = whole_files(tar_members(path, limits, where), where)
+    if not files:
+        raise _refuse("a tar without a file", where, _MEND)
+    with path.open("rb") as source:
+        for name, parts in files.items():
+            joined = _Joined(source, parts)
+            if joined.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or name.lower().endswith(".zip"):
+                _directory(joined, name, where)
+
+
 def check_room(folder: Path, needed: int, what: str, where: str = "") -> None:
     """UnreadableSource where the disk of `folder` has less than `needed` bytes left."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise _refuse(f"{what} needs {needed / 1e9:,.1f} GB of room, and there are {free / 1e9:,.1f} GB", where, "free some room")
+
+
+class _Joined(io.RawIOBase):
+    """The parts of a file as one, without joining them on disk."""
+
+    def __init__(self, source: IO[bytes], parts: list[Member]) -> None:
+        self._source, self._parts, self._at = source, parts, 0
+        self._size = sum(part.size for part in parts)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        begin = 0
+        for part in self._parts:
+            if begin <= self._at < begin + part.size:
+                self._source.seek(part.start + self._at - begin)
+                data = self._source.read(min(len(buffer), begin + part.size - self._at))
+                buffer[: len(data)] = data
+                self._at += len(data)
+                return len(data)
+            begin += part.size
+        return 0
+
+
+def _directory(joined: _Joined, name: str, where: str) -> None:
+    try:
+        with zipfile.ZipFile(io.BufferedReader(joined)):
+            return
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError, struct.error, EOFError):
+        what = f"'{name[:100]}' is no readable ZIP archive: a part of it is missing or damaged"
+        raise _refuse(what, where, "run the feed again; if it stays so, the agency's archive is incomplete") from None
 
 
 def _complete(name: str, parts: list[tuple[int, Member]], where: str) -> None:

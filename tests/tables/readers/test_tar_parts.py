@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import random
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
 from assets.tables.readers.spec import Unpacking
-from assets.tables.readers.tar_parts import check_room, ends, is_tar, join_parts, tar_members
+from assets.tables.readers.tar_parts import check_parts, check_room, ends, is_tar, join_parts, tar_members
 
 LIMITS = Unpacking()
 LONG = "166.약품식별_인공지능/01.데이터/1.Training/라벨링데이터/" + "경구약제조합_5000종/" * 4 + "TL_1_조합.zip"
@@ -166,6 +168,38 @@ def test_any_bytes_are_a_tar_or_refused(flips: list[tuple[int, int]], cut: int, 
         except UnreadableSource:
             return
         assert all(m.start + m.size <= cut for m in members)
+
+
+def zipped(size: int = 5000) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("label.json", random.Random(1).randbytes(size))
+    return out.getvalue()
+
+
+def parts_of(data: bytes, size: int) -> list[tuple[str, bytes]]:
+    return [(f"a/X.zip.part{at}", data[at : at + size]) for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 4096, 10**6])
+def test_a_whole_zip_passes_the_look_at_its_parts(tmp_path: Path, size: int) -> None:
+    data = zipped(50 if size == 1 else 5000)
+    path = tmp_path / "download.tar"
+    path.write_bytes(tarred([*sorted(parts_of(data, size)), ("b/Y.csv.part0", b"a,b")]))
+    check_parts(path, LIMITS)
+
+
+@pytest.mark.parametrize("missing", [0, 1, -1])
+def test_any_part_that_is_missing_is_seen_without_joining(tmp_path: Path, missing: int) -> None:
+    parts = parts_of(zipped(), 1000)
+    del parts[missing]
+    path = tmp_path / "download.tar"
+    path.write_bytes(tarred(parts))
+    with pytest.raises(UnreadableSource, match="do not join" if missing >= 0 else "a part of it is missing"):
+        check_parts(path, LIMITS)
+    path.write_bytes(bytes(1024))
+    with pytest.raises(UnreadableSource, match="without a file"):
+        check_parts(path, LIMITS)
 
 
 def test_room_is_looked_for_before_it_is_used(tmp_path: Path) -> None:
