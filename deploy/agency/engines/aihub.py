@@ -121,7 +121,7 @@ def download(options: AihubOptions, rows: Sequence[Row], asked: Asked) -> Reply:
         return said(500, "오류")
     parts = [part for key in wanted for part in cut(options, keys[key], files[keys[key]] or b"")]
     if asked.fault("part_missing"):
-        parts = parts[:-2] + parts[-1:]
+        parts = [part for part in parts if not part[0].endswith(f".part{options.part_bytes}")]
     if asked.fault("short_tar"):
         parts = [(name, data[:1]) for name, data in parts[:1]]
     body = tarred(parts, slip=asked.fault("tar_slip") is not None, link=asked.fault("tar_link") is not None)
