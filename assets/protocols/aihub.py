@@ -29,6 +29,7 @@ from assets.protocols.kernel import (
     Cursor,
     Gone,
     Malformed,
+    Ok,
     Outcome,
     Protocol,
     Request,
@@ -151,10 +152,14 @@ class Aihub(Protocol[AihubSource]):
             return Transient("HTTP 502 of a gateway")
         return by_text(asked, text) if asked in ("list", "tree") else by_sentence(asked, text, source)
 
-    def check(self, source: AihubSource, body: Body) -> None:
+    def examine(self, source: AihubSource, body: Body) -> tuple[Outcome, str | None]:
         """A tar that lacks a part would else stand for its file for ever: the tree would still name the same edition."""
-        if source.dataset is not None:
-            check_parts(body.path, source.unpacking)
+        try:
+            if source.dataset is not None:
+                check_parts(body.path, source.unpacking)
+        except UnreadableSource as error:
+            return Malformed(error.what), None
+        return Ok(), None
 
     def parse(self, feed: Feed, source: AihubSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import concatenated, order_of  # loads Arrow: not at definition load

@@ -130,7 +130,7 @@ class DatagovSearch(Protocol[DatagovSearchSource]):
         return _page(source, request, head, seen)
 
     def canonical_sha256(self, source: DatagovSearchSource, body: Body) -> str | None:
-        return canonical_json_sha256(body.path, source.volatile)
+        return canonical_json_sha256(body.payload, source.volatile)
 
     def parse(self, feed: Feed, source: DatagovSearchSource, bodies: Sequence[Body]) -> RowStream:
         return rows_of_pages(feed, bodies, ("results",))

@@ -155,7 +155,7 @@ class FdsnEvent(Protocol[FdsnEventSource]):
         return meaning(source.format, request, status, headers, head, tail, length, complete)
 
     def canonical_sha256(self, source: FdsnEventSource, body: Body) -> str | None:
-        return canonical_json_sha256(body.path, source.volatile) if source.format != "text" else None
+        return canonical_json_sha256(body.payload, source.volatile) if source.format != "text" else None
 
     def parse(self, feed: Feed, source: FdsnEventSource, bodies: Sequence[Body]) -> RowStream:
         if source.format == "text":

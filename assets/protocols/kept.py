@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from assets.archive.fetches import CONFIRMING, FetchRecord, archive_key
 from assets.archive.records import StoredBody
+from assets.payload import Payload
 from assets.protocols.kernel import Ok, Request
 from assets.store import Store
 from assets.transport.exchange import Exchange
@@ -66,11 +67,11 @@ class Kept:
             _link(self._place(request.stamp, ".body"), path)
             if _sha256(path) != told["exchange"]["payload_sha256"]:
                 return None
-            one = Exchange(request, at=datetime.fromisoformat(told["at"]), body_path=path, **told["exchange"])
+            one = Exchange(request, at=datetime.fromisoformat(told["at"]), body=Payload(path), **told["exchange"])
             one.request_headers, one.headers = [tuple(h) for h in told["sent"]], [tuple(h) for h in told["got"]]
         except (OSError, KeyError, TypeError, ValueError):
             return None
-        one.complete, one.decoded_path = True, path
+        one.complete, one.decoded = True, one.body
         one.look()
         found = Answer(one, Ok(), provider_stamp=request.stamp)
         keep(found)
@@ -81,7 +82,7 @@ class Kept:
         exchange = answer.exchange
         stamp = exchange.request.stamp
         wanted = isinstance(answer.outcome, Ok) and not answer.probe and not answer.lead
-        if not self._resumes or not wanted or stamp is None or exchange.decoded_path != exchange.body_path:
+        if not self._resumes or not wanted or stamp is None or exchange.decoded is not exchange.body:
             return
         told = {
             "origin": exchange.origin,
@@ -92,7 +93,7 @@ class Kept:
         }
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            _link(exchange.body_path, self._place(stamp, ".body"))
+            _link(exchange.body.path, self._place(stamp, ".body"))
             self._write(stamp, told)
 
     def settle(self, record: FetchRecord, bodies: Sequence[StoredBody]) -> None:

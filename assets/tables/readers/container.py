@@ -118,9 +118,7 @@ def opened(path: Path, where: str = "") -> zipfile.ZipFile:
         raise _refuse("no readable ZIP archive: damaged or cut off", where, _MEND) from None
 
 
-def inflated(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limits: Unpacking, where: str = ""
-) -> Iterator[bytes]:
+def inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limits: Unpacking, where: str = "") -> Iterator[bytes]:
     """One member in pieces of a megabyte, its checksum proved at the end. Raises UnreadableSource."""
     if info.flag_bits & _ENCRYPTED:
         raise _refuse(f"member '{name[:100]}' is encrypted", where, "ask the agency for a file without a password")
