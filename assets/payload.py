@@ -108,12 +108,15 @@ class Pack:
     """One file that holds many small payloads one after the other; it stays open until the last of them is gone."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w+b")
+        self._path = path
+        self._file: BinaryIO | None = None
         self._end = 0
 
     def add(self, data: bytes, path: Path) -> Payload:
         """Keep the bytes here. `path`: the file that they would have if they had one."""
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("w+b")
         self._file.write(data)
         added = Payload(path)
         added._pack, added._start, added._size = self, self._end, len(data)
@@ -121,6 +124,7 @@ class Pack:
         return added
 
     def read(self, start: int, size: int) -> bytes:
+        assert self._file is not None
         self._file.flush()
         return os.pread(self._file.fileno(), size, start)
 
