@@ -81,7 +81,7 @@ def client(base: str) -> Iterator[Client]:
 
 
 def sample(feed: str) -> bytes:
-    return next(p for p in (FOLDER / feed).glob("sample.*") if p.name.count(".") == 1).read_bytes()
+    return next(p for p in (FOLDER / feed).glob("sample.*") if p.name.count(".") == 1 or p.suffix == ".gz").read_bytes()
 
 
 def code_of(got: Got) -> str | None:
