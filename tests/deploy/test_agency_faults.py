@@ -215,6 +215,18 @@ def test_the_hour_24(client: Client) -> None:
     assert faulty(client, WTI, "24:00").file(WTI).body.splitlines() == [first, *rest]  # dates alone have no hour
 
 
+def test_a_fault_of_one_feed_is_one_of_the_other_over_the_same_address(client: Client) -> None:
+    twins = ("au.translink.cairns_stops", "au.translink.cairns_stop_times")
+    host, path = "gtfsrt.api.translink.com.au", "/GTFS/CNS_GTFS.zip"
+    whole = zipfile.ZipFile(io.BytesIO(client.ask(host, path).body)).namelist()
+    assert {"stops.txt", "stop_times.txt"} <= set(whole)
+    for twin in twins:
+        faulty(client, twin, "status_404")
+        assert client.ask(host, path).status == 404
+        client.fault(twin, None)
+    assert client.ask(host, path).status == 200
+
+
 def test_xxe(client: Client) -> None:
     assert b'SYSTEM "file:///' in faulty(client, AIR, "xxe").air().body
 

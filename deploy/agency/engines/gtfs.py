@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from pydantic import Field
 
 from deploy.agency.archives import with_bad_crc, without_name_flag, zipped
 from deploy.agency.engine import Asked, Engine, Fault
 from deploy.agency.replies import Reply, etag_of, http_date
+from quality.contract import Strict
 
 if TYPE_CHECKING:
     from deploy.agency.routes import Route, Source
@@ -20,13 +23,22 @@ BOMB = b"0" * (64 * 1024 * 1024)
 NIGHT = b"25:10:00"
 
 
-def members_of(source: Source) -> Members:
+class GtfsOptions(Strict):
+    """Options of an archive."""
+
+    beside: tuple[str, ...] = Field((), description="Feeds over the same address, whose samples are parts of the same archive.")
+
+
+def members_of(source: Source, beside: Sequence[str] = ()) -> Members:
     """The files of the feed, in the order in which they stand."""
     data = source.path.read_bytes()
     if source.path.suffix == ".zip":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
-    return {name: "".join(f"{line}\r\n" for line in lines).encode() for name, lines in json.loads(data).items()}
+    tables = json.loads(data)
+    for feed in beside:
+        tables |= json.loads((source.path.parents[1] / feed / source.path.name).read_bytes())
+    return {name: "".join(f"{line}\r\n" for line in lines).encode() for name, lines in tables.items()}
 
 
 def _each(edit: Callable[[list[bytes], Fault], list[bytes]]) -> Callable[[Members, Fault], Members]:
@@ -82,10 +94,11 @@ class Gtfs(Engine):
     """One agency's archive a route."""
 
     name: ClassVar[str] = "gtfs"
+    Options: ClassVar[type[Strict]] = GtfsOptions
     FAULTS: ClassVar[frozenset[str]] = frozenset({*EDITS, "bad_crc_zip", "zip_name_no_flag", "repacked", "truncated_zip"})
 
     def answer(self, route: Route, source: Source, asked: Asked) -> Reply:
-        members = members_of(source)
+        members = members_of(source, cast(GtfsOptions, route.settings).beside)
         whole = source.path.read_bytes() if source.path.suffix == ".zip" else zipped(members)
         body = whole
         edited = [(edit, asked.faults[name]) for name, edit in EDITS.items() if name in asked.faults]
