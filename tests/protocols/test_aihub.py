@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assets.errors import UnreadableSource
+from assets.errors import Blocked, UnreadableSource
 from assets.feeds.load import shipped
 from assets.feeds.model import Feed
 from assets.onboarding.looking import source_of
@@ -31,9 +31,12 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
+from assets.store import Store
+from assets.training_sets.release import build_set
 from deploy.agency.engines.aihub import KEY_FINE, KEY_REFUSED, NOT_ACCEPTED
 from quality.rights import Input, combine
 from tests.protocols.standin_scene import NOW, feed_for, parsed
+from tests.training_sets import making
 
 AUTH = {"kind": "header_key", "name": "apikey", "secret": "AIHUB_KEY"}
 BANNER = (
@@ -398,6 +401,25 @@ def test_the_rights_of_its_rows_let_no_set_with_them_be_published() -> None:
             assert not rights.redistribution and rights.outbound is None
             assert any("may not be redistributed" in conflict.reason for conflict in rights.conflicts)
         assert not combine([of(feeds["kr.aihub.datasets"])], mode).redistribution  # type: ignore[arg-type]
+
+
+def test_a_set_of_its_rows_is_built_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    making.rows(range(400)).write_parquet(path)
+    with pytest.raises(Blocked, match="may not be redistributed") as caught:
+        build_set(
+            making.spec(),
+            [path],
+            feeds={making.FEED_ID: making.feed().model_copy(update={"licence": shipped()["kr.aihub.pill_labels"].licence})},
+            origins={making.FEED_ID: "agency"},
+            fetches=[making.fetch("agency")],
+            store=(store := Store((tmp_path / "store").as_uri())),
+            workdir=tmp_path / "work",
+            now=NOW,
+            loader_names=making.CHEAP,
+        )
+    assert caught.value.checks == ("rights_conflicts",)
+    assert list(store.list("sets")) == []
 
 
 # --- the catalogue's rows ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from assets.tables.readers.batches import Order
+from assets.tables.readers.batches import BATCH_ROWS, Order
 from assets.tables.readers.container import check_zip, unpack_gzip, unpack_zip
 from assets.tables.readers.magic import kind_of, mismatch
 from assets.tables.readers.spec import Container, FileShape
@@ -18,6 +18,9 @@ from assets.tables.rows import ROW, RowStream
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
+
+HELD_BYTES = 8 * 1024 * 1024
+"""Bytes of small batches that are gathered into one at most."""
 
 
 def open_rows(
@@ -98,25 +101,41 @@ def _open_plain(path: Path, shape: FileShape, order: Order) -> RowStream:
 
 
 def concatenated(openers: Sequence[Callable[[], RowStream]], order: Order, done: Callable[[], None] = lambda: None) -> RowStream:
-    """Several streams of one layout as one, with the ordinals running on. The first is opened at once, each other in its turn."""
+    """Several streams of one layout as one, with the ordinals running on. The first is opened at once, each other in its turn.
+
+    Small batches are gathered: thousands of members of one record each would else be thousands of batches, each judged by itself.
+    """
     first = openers[0]()
     stream = RowStream(order.wanted, iter(()), first.seen_columns, first.encoding)
 
     def batches() -> Iterator[pa.RecordBatch]:
+        held: list[pa.RecordBatch] = []
+        read = rows = size = 0
         try:
             for i, opener in enumerate(openers):
                 part = first if i == 0 else opener()
-                before = stream.records_read
+                before = read
                 for batch in part.batches:
-                    stream.records_read = before + part.records_read
-                    yield _shifted(batch, before)
-                stream.records_read = before + part.records_read
+                    held.append(_shifted(batch, before))
+                    read, rows, size = before + part.records_read, rows + batch.num_rows, size + batch.nbytes
+                    if rows >= BATCH_ROWS // 2 or size >= HELD_BYTES:
+                        stream.records_read = read
+                        yield _gathered(held)
+                        held, rows, size = [], 0, 0
+                read = before + part.records_read
                 stream.seen_columns.extend(n for n in part.seen_columns if n not in stream.seen_columns)
+            stream.records_read = read
+            if held:
+                yield _gathered(held)
         finally:
             done()
 
     stream.batches = batches()
     return stream
+
+
+def _gathered(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _shifted(batch: pa.RecordBatch, by: int) -> pa.RecordBatch:
