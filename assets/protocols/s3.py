@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
@@ -45,6 +46,14 @@ class S3Source(DropSource):
         None, pattern=r"^https?://[^\s/?#@]+/?$", description="Where the store answers. Default: Amazon's for the region."
     )
     region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="Region that requests are signed for.")
+    addressing: Literal["path", "virtual"] = Field(
+        "path", description="How the store wants the bucket named: path: host/bucket/key; virtual: bucket.host/key."
+    )
+    begins_with: str = Field(
+        "",
+        description="Only keys that begin so, below the prefix, are listed; {partition} too. It leaves out the marks of a whole "
+        "folder (_SUCCESS, manifest.json).",
+    )
     requester_pays: bool = Field(False, description="The bucket makes the reader pay for reading; this consents.")
     start_after: str | None = Field(
         None,
@@ -59,6 +68,8 @@ class S3Source(DropSource):
             raise ValueError("auth needs 'name' and 'secret', the variables that hold the access key's id and its secret key")
         if self.requester_pays and self.auth.kind == "none":
             raise ValueError("requester_pays needs auth: nobody can be billed for an unsigned request")
+        if self.addressing == "virtual" and self.answering.startswith("https:") and "." in urlsplit(self.url).netloc:
+            raise ValueError("a bucket with a dot in its name has no certificate of its own: use addressing: path")
         return self
 
     @property
@@ -81,8 +92,11 @@ class S3(Drop[S3Source]):
 
     def request(self, feed: Feed, source: S3Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
         request = super().request(feed, source, step, cursor, validators)
-        after = step.params.get("after", "")
-        return replace(request, headers={"start-after": after}) if after and request.method == LISTING else request
+        if request.method != LISTING:
+            return request
+        begins = source.begins_with.replace("{partition}", step.params["partition"])
+        asked = {"start-after": step.params.get("after", ""), "begins-with": begins}
+        return replace(request, headers={name: value for name, value in asked.items() if value})
 
 
 def _dated(text: str, day: datetime) -> str:

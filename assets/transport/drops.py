@@ -1,4 +1,4 @@
-"""One request to a server that speaks no HTTP: a listing or a file, streamed to disk under the same limits. The same for all drops.
+"""One request to a server that speaks no HTTP: a listing or a file, streamed to disk under the same limits. SFTP and FTP alike.
 
 How each kind of server is spoken to are the modules beside this one, blocking; here they run in threads, one call at a time, so
 that a fetch can be cancelled, and closing the connection frees a thread that waits.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -40,13 +40,14 @@ class DropFailed(Exception):
 class Place:
     """Where to connect. `address`: the checked IP address; `host`: the name that the feed declares, for certificates.
 
-    `redirected`: a stand-in answers there for the agency.
+    `host_key`: the fingerprint of a stand-in's own host key, believed beside the declared ones; `plain`: a stand-in, without TLS.
     """
 
     host: str
     address: str
     port: int
-    redirected: bool = False
+    host_key: str | None = None
+    plain: bool = False
 
 
 class Connection(ABC):
@@ -162,12 +163,23 @@ async def _file(
         digest.update(chunk)
         _take(chunk, exchange, sink, source, on_bytes)
     await asyncio.to_thread(connection.finish, sink.received)
-    size = expected.get("size")
-    if size is not None and sink.received != int(size):
-        raise DropFailed(Transient(f"the file changed while it was read: {sink.received} bytes, {size} in the listing"))
-    if (promised := expected.get("md5")) and digest.hexdigest() != promised:
-        raise DropFailed(Malformed(f"the file's MD5 is {digest.hexdigest()}, its checksum file says {promised}"))
+    _check(expected, sink.received, digest.hexdigest())
     exchange.complete = True
+
+
+def verified(path: Path, expected: Mapping[str, str]) -> None:
+    """Raises DropFailed where a file that came is not the one that was listed."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() if "md5" in expected else ""
+        _check(expected, file.seek(0, 2), digest)
+
+
+def _check(expected: Mapping[str, str], received: int, digest: str) -> None:
+    size = expected.get("size")
+    if size is not None and received != int(size):
+        raise DropFailed(Transient(f"the file changed while it was read: {received} bytes, {size} in the listing"))
+    if (promised := expected.get("md5")) and digest != promised:
+        raise DropFailed(Malformed(f"the file's MD5 is {digest}, its checksum file says {promised}"))
 
 
 def _take(chunk: bytes, exchange: Exchange, sink: Sink, source: Any, on_bytes: Callable[[int], None] | None) -> None:

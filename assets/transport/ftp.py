@@ -63,18 +63,19 @@ class FtpConnection(Connection):
         self._name, self._is_listing, self._changed = "", False, ""
         limits, auth = self.source.limits, self.source.auth
         client = self._client = _Client(context=tls_context(self.source.tls), encoding="latin-1")
-        client.implicit = self.implicit
+        plain = self.source.plain or self.place.plain
+        client.implicit = self.implicit and not plain
         client.begin(self.place.address, self.place.port, self.place.host, limits.connect_timeout_s)
         client.timeout = limits.read_timeout_s
         assert client.sock is not None
         client.sock.settimeout(limits.read_timeout_s)
-        if not self.source.plain and not self.implicit:
+        if not plain and not self.implicit:
             self._begin_tls()
         if auth.kind == "password":
             client.login(_wire(auth.name), _wire(self.password()), secure=False)
         else:
             client.login(secure=False)
-        if not self.source.plain:
+        if not plain:
             client.prot_p()
         self._features = self._asked("FEAT").upper()
         if "UTF8" in self._features:
@@ -98,6 +99,7 @@ class FtpConnection(Connection):
 
     def listing(self, path: bytes) -> Iterator[Entry]:
         self._enter(path)
+        self._is_listing = True
         if "MLST" in self._features or "MLSD" in self._features:
             try:
                 lines = self._lines("MLSD")

@@ -1,13 +1,19 @@
-"""The transport that the kernel uses: the client by the scheme of the address. HTTP is `http.py`, drops are `drops.py`."""
+"""The transport that the kernel uses: the client by the scheme of the address. HTTP is `http.py`, S3 over it `s3.py`, other
+drops are `drops.py`. Where a stand-in answers for an agency is found here too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from assets.protocols.kernel import Request, SourceBase
-from assets.transport.drops import Connection, Place, empty_exchange, exchange_by
+import aiohttp
+
+from assets.protocols.kernel import Gone, Request, SourceBase
+from assets.transport.drops import Connection, DropFailed, Place, empty_exchange, exchange_by
 from assets.transport.exchange import Exchange
 from assets.transport.http import HttpTransport
 from assets.transport.resolving import GuardedResolver
@@ -28,33 +34,52 @@ class Transport(HttpTransport):
         on_bytes: Callable[[int], None] | None = None,
     ) -> Exchange:
         """As `HttpTransport.exchange`; of a drop an Exchange with `resource`."""
-        kind = _connection(urlsplit(request.url).scheme)
-        if kind is None:
-            return await super().exchange(request, source, spool, secrets=secrets, contact=contact, on_bytes=on_bytes)
+        by_http = partial(super().exchange, spool=spool, secrets=secrets, contact=contact)
+        scheme = urlsplit(request.url).scheme
+        if scheme in ("http", "https"):
+            return await by_http(request, source, on_bytes=on_bytes)
+        exchange = empty_exchange(request, self._files(spool), self.now(), self.origin({}))
+        if scheme == "s3":
+            from assets.transport.s3 import exchange_s3
+
+            return await exchange_s3(by_http, request, source, exchange, secrets, on_bytes)
 
         async def locate(host: str, port: int) -> Place:
             if self._settings.connect_to is not None:
-                # The stand-in's machine; the port stays, since one port speaks one protocol.
-                return Place(host, urlsplit(self._settings.connect_to).hostname or "", port, redirected=True)
+                place, exchange.origin = await self._standin(request.url, host, port)
+                return place
             found = await GuardedResolver(self._lookup, source.allow_private).resolve(host, port)
             return Place(host, found[0]["host"], port)
 
-        exchange = empty_exchange(request, self._files(spool), self.now(), self.origin({}))
-        return await exchange_by(kind, locate, request, source, exchange, secrets, on_bytes)
+        return await exchange_by(_connection(scheme), locate, request, source, exchange, secrets, on_bytes)
+
+    async def _standin(self, url: str, host: str, port: int) -> tuple[Place, str]:
+        """Where the stand-in answers for a server that speaks no HTTP, and with what origin. Raises DropFailed.
+
+        One port speaks one protocol, so it is asked for the port. What answers there and knows nothing of drops is another
+        stand-in: the declared port on its machine.
+        """
+        at = self._settings.connect_to or ""
+        place = Place(host, urlsplit(at).hostname or "", port)
+        try:
+            async with self.session(allow_private=False).get(f"{at.rstrip('/')}/__agency__/drops", params={"url": url}) as answer:
+                told = await answer.json() if answer.status == 200 else None
+        except (aiohttp.ClientError, OSError, ValueError):
+            told = None
+        if not isinstance(told, dict):
+            return place, self.origin({})
+        if told.get("port") is None:
+            raise DropFailed(Gone(f"the stand-in agency lays no files at {host}"))
+        found = replace(place, port=int(told["port"]), host_key=told.get("host_key"), plain=bool(told.get("plain")))
+        return found, self.origin({"madang-origin": str(told.get("origin"))})
 
 
-def _connection(scheme: str) -> type[Connection] | None:
+def _connection(scheme: str) -> type[Connection]:
     """The client of a scheme, loaded when it is first used."""
     if scheme == "sftp":
         from assets.transport.sftp import SftpConnection
 
         return SftpConnection
-    if scheme in ("ftp", "ftps"):
-        from assets.transport.ftp import FtpConnection, ImplicitTlsConnection
+    from assets.transport.ftp import FtpConnection, ImplicitTlsConnection
 
-        return FtpConnection if scheme == "ftp" else ImplicitTlsConnection
-    if scheme == "s3":
-        from assets.transport.s3 import S3Connection
-
-        return S3Connection
-    return None
+    return FtpConnection if scheme == "ftp" else ImplicitTlsConnection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 import socket
 import stat
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ _FAMILIES = (
     ("rsa-sha2-512", "rsa-sha2-256"),
 )
 """Kinds of host key. A server has several, and shows the one that the client asks for first."""
+_ANY = tuple(kind for family in _FAMILIES for kind in family)
+
+# What goes wrong is told by the outcome; without a handler the library would print it, with a traceback, on the terminal.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class _File(paramiko.SFTPFile):
@@ -73,15 +78,16 @@ class SftpConnection(Connection):
         self._file: paramiko.SFTPFile | None = None
         self._path, self._is_listing = "", False
         seen: list[str] = []
-        for family in _FAMILIES:
+        believed = {key.rstrip("=") for key in (*self.source.host_keys, self.place.host_key) if key}
+        for family in (_ANY, *_FAMILIES):  # most often the first key shown is the declared one
             transport = self._shaken(family)
             if transport is None:
                 continue
             fingerprint = fingerprint_of(transport.get_remote_server_key())
-            if fingerprint in {key.rstrip("=") for key in self.source.host_keys}:
+            if fingerprint in believed:
                 return self._login(transport)
             transport.close()
-            seen.append(fingerprint)
+            seen += [fingerprint] if fingerprint not in seen else []
         raise DropFailed(
             AuthFailed(
                 f"the host key of {self.place.host} is {' or '.join(seen) or 'of no known kind'}, and not the declared one",

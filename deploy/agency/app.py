@@ -5,6 +5,7 @@ What is served where is `routes.py`, how a protocol answers `engines/`; how it f
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import re
@@ -15,6 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
@@ -22,6 +24,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from deploy.agency import faults, row_faults
+from deploy.agency.doors import Door, Visit, open_door
 from deploy.agency.engine import DEMO_KEY, Asked, Fault
 from deploy.agency.faults import FLAWS, Flaw
 from deploy.agency.replies import Reply, conditional, send_reply, text
@@ -72,6 +75,8 @@ class Agency:
         self.faults: dict[str, list[_Fault]] = {}
         self.memories: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self.certificates: Certificates | None = None
+        self.doors: dict[tuple[str, str], Door] = {}
+        self._closed = False
         if config.today is not None:
             self.set_clock(datetime.combine(config.today, time(12), SEOUL))
         for route, texts in config.faults.items():
@@ -104,18 +109,18 @@ class Agency:
             switched = [f for r in self.routes if r.host == host for f in self.faults.get(r.id, []) if f.name == "tls_bad_cert"]
         return FLAWS[(int(switched[0].argument or 1) - 1) % len(FLAWS)] if switched else "good"
 
-    def find(self, host: str, path: str) -> Route | None:
+    def find(self, host: str, path: str, scheme: str = "http") -> Route | None:
         """The route whose address is the longest that fits."""
-        fitting = [r for r in self.routes if r.serves(host, path)]
+        fitting = [r for r in self.routes if r.scheme == scheme and r.serves(host, path)]
         return max(fitting, key=lambda r: len(r.path), default=None)
 
     # --- answering ------------------------------------------------------------------------------------------------------
 
     def reply(
-        self, method: str, host: str, path: str, raw_query: str, headers: Mapping[str, str], body: bytes
+        self, method: str, host: str, path: str, raw_query: str, headers: Mapping[str, str], body: bytes, *, scheme: str = "http"
     ) -> tuple[Reply, Route | None]:
         """The answer to one request, faults included; counts quotas and faults."""
-        route = self.find(host, path)
+        route = self.find(host, path, scheme)
         if route is None:
             known = any(r.host == host and r.kind == "data_go_kr" for r in self.routes)
             return (text(404, "API not found") if known else _not_found()), None
@@ -176,6 +181,38 @@ class Agency:
             self.requests.append(entry)
             del self.requests[:-LOG_LENGTH]
 
+    def drop(self, url: str) -> dict[str, Any]:
+        """Where the files of a folder that HTTP does not reach are got: the port of its server, opened now if it is not yet.
+
+        `host_key`: the server's fingerprint; `plain`: without TLS; `origin`: of the folder's rows. Without a port: unknown here.
+        """
+        parts = urlsplit(url)
+        scheme, host = "ftp" if parts.scheme == "ftps" else parts.scheme, parts.hostname or ""
+        path = unquote(parts.path, errors="surrogateescape")
+        path = f"/{path.removeprefix('/~').strip('/')}"
+        route = self.find(host, path, scheme) if scheme != "http" else None
+        if route is None and not any(r.scheme == scheme != "http" and r.host == host for r in self.routes):
+            return {"port": None}
+        source = (
+            source_of(route, self.now().astimezone(SEOUL).date(), data=self.config.data, feeds=self.config.feeds) if route else None
+        )
+        with self.lock:
+            # Two collectors may ask at once; one server is opened.
+            if self._closed:
+                return {"port": None}
+            door = self.doors.get((scheme, host))
+            if door is None:
+                door = self.doors[scheme, host] = open_door(Visit(self, scheme, host))
+        return {"port": door.port, "host_key": door.host_key, "plain": True, "origin": source.origin if source else "synthetic"}
+
+    def close(self) -> None:
+        """Close the doors. HTTP is closed by whoever runs it."""
+        with self.lock:
+            self._closed = True
+            doors, self.doors = self.doors, {}
+        for door in doors.values():
+            door.close()
+
     # --- the admin calls ------------------------------------------------------------------------------------------------
 
     def admin(self, method: str, what: str, body: Any) -> Reply:
@@ -192,7 +229,7 @@ class Agency:
             with self.lock:
                 self.requests.clear()
         elif (what, method) not in {("faults", "GET"), ("requests", "GET"), ("clock", "GET")}:
-            return text(404, "there are faults (GET, POST), clock (GET, POST) and requests (GET, DELETE)")
+            return text(404, "there are faults (GET, POST), clock (GET, POST), requests (GET, DELETE) and drops (GET)")
         with self.lock:
             shown: dict[str, Any] = {
                 "faults": {k: [f"{f.name}:{f.argument}" if f.argument else f.name for f in v] for k, v in self.faults.items()},
@@ -217,7 +254,7 @@ def create_app(config: AgencyConfig | None = None) -> Starlette:
     """The application; `app.state.agency` is its memory.
 
     Admin, from loopback only: POST /__agency__/faults {"route", "fault" (null: all off)} · POST /__agency__/clock {"now"} or
-    {"advance_s"} · GET or DELETE /__agency__/requests.
+    {"advance_s"} · GET or DELETE /__agency__/requests · GET /__agency__/drops?url=sftp://… (where that is answered).
     """
     agency = Agency(config or AgencyConfig())
 
@@ -257,6 +294,9 @@ async def _admin(agency: Agency, request: Request, host: str, path: str) -> Repl
     if not _is_loopback(peer) or not (host == "localhost" or _is_loopback(host)):
         return text(403, "Forbidden")
     try:
+        if path == f"{ADMIN}drops" and request.method == "GET":
+            told = await asyncio.to_thread(agency.drop, request.query_params.get("url", ""))
+            return Reply(200, {"content-type": "application/json"}, json.dumps(told).encode())
         body = json.loads(await request.body() or b"{}")
         return agency.admin(request.method, path.removeprefix(ADMIN), body)
     except (ValueError, KeyError, AttributeError, TypeError) as error:

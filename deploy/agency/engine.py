@@ -83,6 +83,8 @@ class Engine(ABC):
     FAULTS: ClassVar[frozenset[str]] = frozenset()
     """Faults that this engine commits itself; those that change any reply are `faults.py`."""
     METHODS: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
+    SCHEME: ClassVar[str] = "http"
+    """What its server speaks: http, or the scheme of the door (`doors.py`) that leads to it."""
     PREFIX: ClassVar[bool] = False
     """Whether a route's path stands for every path below it."""
     SECRETS: ClassVar[tuple[str, ...]] = ()

@@ -51,6 +51,11 @@ class Route(Strict):
     def engine(self) -> Engine:
         return ENGINES[self.kind]
 
+    @property
+    def scheme(self) -> str:
+        """What the agency's server speaks there."""
+        return self.engine.SCHEME
+
     @cached_property
     def settings(self) -> Strict:
         """`options`, as the engine's model."""

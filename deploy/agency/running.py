@@ -27,7 +27,15 @@ class BreakableProtocol(H11Protocol):
         self.app_state: dict[str, Any] = {**self.app_state, "transport": transport}
 
 
-def server(config: AgencyConfig, port: int, tls: Path | None = None) -> tuple[uvicorn.Server, socket.socket]:
+class Server(uvicorn.Server):
+    """uvicorn, with the agency's other servers, which it closes as it ends."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self.config.app.state.agency.close()  # type: ignore[union-attr]
+
+
+def server(config: AgencyConfig, port: int, tls: Path | None = None) -> tuple[Server, socket.socket]:
     """A server on a bound loopback port (0: a free one), not yet running. `tls`: over TLS, with its certificates in that folder."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,7 +56,7 @@ def server(config: AgencyConfig, port: int, tls: Path | None = None) -> tuple[uv
         agency.certificates = Certificates(tls, agency.flaw)
         settings.load()
         settings.ssl = agency.certificates.context()
-    return uvicorn.Server(settings), bound
+    return Server(settings), bound
 
 
 @contextmanager

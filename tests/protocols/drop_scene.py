@@ -57,18 +57,17 @@ class WorkingClock(Clock):
 class DropWorld:
     """A store, a ledger, and fetches made in them from servers on loopback."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.clock = folder, WorkingClock()
+    def __init__(self, folder: Path, connect_to: str = "http://127.0.0.1:1") -> None:
+        """`connect_to`: nobody answers there by default, so the port is the declared one."""
+        self.folder, self.clock, self.connect_to = folder, WorkingClock(), connect_to
         self.clock.time = DAY
         self.store, self.ledger = Store(f"file://{folder}/store"), Ledger(f"sqlite:///{folder}/ledger.db")
 
-    def fetch(
-        self, feed: Feed, secrets: Mapping[str, str], *, connect_to: str | None = "http://127.0.0.1:1", **deps: Any
-    ) -> FetchRecord:
+    def fetch(self, feed: Feed, secrets: Mapping[str, str], *, direct: bool = False, **deps: Any) -> FetchRecord:
+        """`direct`: as if the real agency were asked."""
         self.clock.time += timedelta(hours=1)
-        made = FetchDeps(
-            self.store, self.ledger, TransportSettings(connect_to=connect_to), secrets, self.folder / "work", self.clock
-        )
+        settings = TransportSettings(connect_to=None if direct else self.connect_to)
+        made = FetchDeps(self.store, self.ledger, settings, secrets, self.folder / "work", self.clock)
         return asyncio.run(fetch(feed, deps=replace(made, **deps)))
 
     def fails(self, feed: Feed, secrets: Mapping[str, str], **more: Any) -> tuple[FetchFailed, FetchRecord]:

@@ -222,7 +222,7 @@ def test_private_addresses_are_refused(world: DropWorld, address: str) -> None:
     async def lookup(host: str, port: int) -> list[str]:
         return [address]
 
-    _, record = world.fails(feed_of(FtpServer(1, [])), KEYS, connect_to=None, lookup=lookup)
+    _, record = world.fails(feed_of(FtpServer(1, [])), KEYS, direct=True, lookup=lookup)
     assert record.outcome == "BadRequest"
 
 

@@ -19,13 +19,14 @@ from obstore.store import S3Store
 from assets.feeds.model import Feed
 from assets.protocols.kernel import AuthFailed, BadRequest, Cursor, RateLimited, Step, Transient, Validators, When
 from assets.protocols.s3 import PROTOCOL, S3Source
-from assets.transport.s3 import S3Connection, meaning
+from assets.transport.s3 import meaning
 from tests.integration.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.protocols.drop_scene import DropWorld, drop_feed, table
 
 pytestmark = pytest.mark.xdist_group("s3")
 ONE, TWO = table(("종로구", "31")), table(("종로구", "32"), ("중구", "7"))
 KEYS = {"DROP_ID": ACCESS_KEY, "DROP_KEY": SECRET_KEY}
+ENDPOINT = "https://s3.agency.example"
 AUTH = {"kind": "access_key", "name": "DROP_ID", "secret": "DROP_KEY"}
 
 
@@ -38,7 +39,7 @@ class Bucket:
         self.name = f"drop-{tokens.token_hex(6)}"
         self.admin = Minio(urlsplit(server.endpoint).netloc, access_key=ACCESS_KEY, secret_key=SECRET_KEY, secure=False)
         self.admin.make_bucket(bucket_name=self.name)
-        self.port = urlsplit(server.endpoint).port
+        self.endpoint = server.endpoint
         self.store = S3Store(
             self.name,
             endpoint=server.endpoint,
@@ -52,8 +53,7 @@ class Bucket:
         obstore.put(self.store, key, text if isinstance(text, bytes) else text.encode(), use_multipart=False)
 
     def feed(self, prefix: str = "out", **source: Any) -> Feed:
-        endpoint = f"http://s3.agency.example:{self.port}"
-        declared = {"protocol": "s3", "url": f"s3://{self.name}/{prefix}", "endpoint": endpoint, "auth": AUTH, "files": "*.csv"}
+        declared = {"protocol": "s3", "url": f"s3://{self.name}/{prefix}", "endpoint": ENDPOINT, "auth": AUTH, "files": "*.csv"}
         return drop_feed(declared | source)
 
 
@@ -63,8 +63,8 @@ def bucket(s3_server: S3Server) -> Bucket:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> DropWorld:
-    return DropWorld(tmp_path)
+def world(tmp_path: Path, s3_server: S3Server) -> DropWorld:
+    return DropWorld(tmp_path, s3_server.endpoint)
 
 
 def test_a_file_is_taken_once_and_the_keys_are_nowhere(
@@ -198,7 +198,7 @@ def test_limits_and_addresses(world: DropWorld, bucket: Bucket) -> None:
     async def lookup(host: str, port: int) -> list[str]:
         return ["10.0.0.9"]
 
-    _, record = world.fails(bucket.feed(), KEYS, connect_to=None, lookup=lookup)
+    _, record = world.fails(bucket.feed(), KEYS, direct=True, lookup=lookup)
     assert (record.outcome, record.responses) == ("BadRequest", 0)
     assert "s3.agency.example resolves to 10.0.0.9" in record.reason
 
@@ -206,7 +206,7 @@ def test_limits_and_addresses(world: DropWorld, bucket: Bucket) -> None:
 def test_a_store_that_is_down_is_tried_again(world: DropWorld, bucket: Bucket) -> None:
     from tests.integration.s3_server import free_port
 
-    bucket.port = free_port()
+    world.connect_to = f"http://127.0.0.1:{free_port()}"
     _, record = world.fails(bucket.feed(limits={"max_attempts": 2}), KEYS)
     assert record.outcome == "Transient"
     assert len(world.clock.slept) == 1
@@ -239,7 +239,8 @@ def test_requester_pays_is_said_and_nothing_of_our_own_is_sent(
     thread.start()
     try:
         source = {"protocol": "s3", "url": "s3://bucket/out", "requester_pays": auth is AUTH, "start_after": "b.csv", "auth": auth}
-        feed = drop_feed(source | {"endpoint": f"http://s3.agency.example:{server.server_port}"})
+        world.connect_to = f"http://127.0.0.1:{server.server_port}"
+        feed = drop_feed(source | {"endpoint": ENDPOINT})
         assert world.fetch(feed, KEYS).outcome == "Empty"
     finally:
         server.shutdown()
@@ -278,16 +279,7 @@ def test_what_refusals_mean(status: int, code: str, outcome: type) -> None:
 
 def test_where_the_store_answers() -> None:
     amazon = S3Source.model_validate({"protocol": "s3", "url": "s3://bucket/x", "format": "csv", "region": "ap-northeast-2"})
-    assert S3Connection.where(amazon, PROTOCOL_REQUEST) == ("s3.ap-northeast-2.amazonaws.com", 443)
-
-
-PROTOCOL_REQUEST = PROTOCOL.request(
-    drop_feed({"protocol": "s3", "url": "s3://bucket/out"}),
-    S3Source.model_validate({"protocol": "s3", "url": "s3://bucket/out", "format": "csv"}),
-    Step(params={"ask": "LIST", "partition": ""}),
-    Cursor(),
-    Validators(),
-)
+    assert amazon.answering == "https://s3.ap-northeast-2.amazonaws.com"
 
 
 @pytest.mark.parametrize(

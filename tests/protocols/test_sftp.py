@@ -244,7 +244,7 @@ def test_private_addresses_are_refused_after_resolution(world: DropWorld, sshd: 
     async def lookup(host: str, port: int) -> list[str]:
         return [address]
 
-    _, record = world.fails(feed_of(sshd, "/"), keys(sshd), connect_to=None, lookup=lookup)
+    _, record = world.fails(feed_of(sshd, "/"), keys(sshd), direct=True, lookup=lookup)
     assert (record.outcome, record.responses) == ("BadRequest", 0)
     assert word in record.reason
 
