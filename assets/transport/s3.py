@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
 
 from lxml import etree
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 
 from assets.protocols.drops import LISTING, Entry, entry_of, listing_bytes
@@ -85,7 +85,11 @@ class _Bucket:
             return {}
         # The store compares with its own clock, so the machine's counts, whatever moment the fetch is planned for.
         now, parts = datetime.now(UTC), urlsplit(url)
-        headers = {"Host": parts.netloc, "x-amz-content-sha256": _NOTHING, "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ")}
+        headers: dict[str, str | list[str] | tuple[str]] = {
+            "Host": parts.netloc,
+            "x-amz-content-sha256": _NOTHING,
+            "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+        }
         if source.requester_pays:
             headers["x-amz-request-payer"] = "requester"
         key_id, key = (self._secrets.fill_header(f"{{secret:{name}}}") for name in (source.auth.name, source.auth.secret))
@@ -93,12 +97,12 @@ class _Bucket:
             method="GET",
             url=parts,
             region=source.region,
-            headers=headers,  # type: ignore[arg-type]  a dict of text is one
+            headers=headers,
             credentials=Credentials(key_id, key),
             content_sha256=_NOTHING,
             date=now,
         )
-        return {name: value for name, value in headers.items() if name != "Host"}
+        return {name: str(value) for name, value in headers.items() if name != "Host"}
 
 
 # --- a listing ----------------------------------------------------------------------------------------------------------

@@ -78,10 +78,16 @@ def _broken(body: bytes, asked: Asked, names: Iterable[str]) -> bytes:
 
 
 def _dealt(body: bytes, parts: int) -> list[bytes]:
-    """The rows of a CSV in so many files, each with the header."""
+    """The records of a CSV in so many files, each with the header."""
     if parts == 1:
         return [body]
-    head, *rows = body.splitlines(keepends=True) or [b""]
+    records: list[bytes] = [b""]
+    for line in body.splitlines(keepends=True):
+        if records[-1].count(b'"') % 2:
+            records[-1] += line  # a line end between quotes
+        else:
+            records.append(line)
+    head, rows = b"".join(records[1:2]), records[2:]
     size = -(-len(rows) // parts)
     return [b"".join([head, *rows[i * size : (i + 1) * size]]) for i in range(parts)]
 

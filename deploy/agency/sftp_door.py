@@ -13,6 +13,12 @@ import time
 from typing import Any
 
 import paramiko
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_SUCCEEDED,
+)
 from paramiko.sftp import SFTP_FAILURE, SFTP_NO_SUCH_FILE, SFTP_PERMISSION_DENIED
 
 from deploy.agency.doors import Door, Visit
@@ -41,10 +47,10 @@ class _Login(paramiko.ServerInterface):
         return "password"
 
     def check_auth_password(self, username: str, password: str) -> int:
-        return paramiko.AUTH_SUCCESSFUL if password == self.visit.agency.config.key else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if password == self.visit.agency.config.key else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 
 class _File(paramiko.SFTPHandle):
@@ -102,9 +108,9 @@ class _Files(paramiko.SFTPServerInterface):
 
     def break_off(self, ending: str) -> None:
         """End the whole connection, politely or not."""
-        if ending == "reset":
+        if ending == "reset" and isinstance(sock := self._connection.sock, socket.socket):
             with contextlib.suppress(OSError):
-                self._connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
 
 
@@ -116,7 +122,7 @@ def _attributes(size: int, modified: float, name: bytes) -> paramiko.SFTPAttribu
     made = paramiko.SFTPAttributes()
     made.st_size, made.st_mode, made.st_uid, made.st_gid = size, stat.S_IFREG | 0o444, 0, 0
     made.st_mtime = made.st_atime = int(modified)
-    made.filename = name  # type: ignore[assignment]  as bytes it goes over the wire unchanged
+    made.filename = name  # type: ignore[assignment]  # as bytes it goes over the wire unchanged
     return made
 
 

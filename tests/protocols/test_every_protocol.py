@@ -27,9 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FEED_OF: dict[str, Feed] = {}
 for _feed in shipped().values():
     FEED_OF.setdefault(_feed.source.protocol, _feed)
-DROPS = frozenset({"sftp", "ftp", "s3"})
-"""Protocols without HTTP, tested against real servers, and shipped without a feed."""
-SHIPPED = sorted(PROTOCOLS.keys() - DROPS)
+SHIPPED = sorted(PROTOCOLS)
 
 FRAGMENTS = (
     *(
