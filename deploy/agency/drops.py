@@ -126,6 +126,17 @@ def one(route: Route, source: Source, asked: Asked, name: bytes) -> Laid | None:
     return next((file for file in laid(route, source, asked) if file.name == name), None)
 
 
+def sent(reply: Reply, asked: Asked) -> Reply:
+    """The reply with the file; under `file_cut` half of it, and the connection is gone."""
+    if (fault := asked.fault("file_cut")) is None:
+        asked.memory.pop("cut", None)
+        return reply
+    asked.memory["cut"] = times = asked.memory.get("cut", 0) + 1
+    if fault.argument is not None and times > int(fault.argument):
+        return reply
+    return replace(reply, broken_after=len(reply.body) // 2, ending="reset" if times % 2 else "close")
+
+
 class Folder(Engine):
     """A folder behind a server that speaks no HTTP: LIST of the folder, GET of a file. Its door makes of the reply what it can."""
 
@@ -139,6 +150,7 @@ class Folder(Engine):
             "file_grows",
             "file_changes",
             "file_gone",
+            "file_cut",
             "part_names",
             "cp949_names",
             "marker_missing",
@@ -151,7 +163,7 @@ class Folder(Engine):
         if asked.method == LIST:
             return Reply(200, {}, packed(laid(route, source, asked))) if not name else text(404, "no such folder")
         found = one(route, source, asked, name)
-        return Reply(200, {}, found.body) if found is not None else text(404, "no such file")
+        return sent(Reply(200, {}, found.body), asked) if found is not None else text(404, "no such file")
 
 
 def packed(files: Iterable[Laid]) -> bytes:

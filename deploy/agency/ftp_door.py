@@ -24,6 +24,7 @@ POLL_S = 0.1
 logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())
 _SPOKEN = tuple(FTPHandler.proto_cmds.keys() & {
     "USER", "PASS", "FEAT", "OPTS", "SYST", "NOOP", "TYPE", "PWD", "CWD", "PASV", "EPSV", "MLSD", "LIST", "MDTM", "RETR", "QUIT",
+    "ABOR", "STAT",
 })  # fmt: skip
 """Every other command of the library would look at this machine's files, or write."""
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -137,6 +138,9 @@ def handler_for(visit: Visit) -> type:
             else:
                 send()
             return path
+
+        def ftp_STAT(self, path: str) -> None:  # noqa: N802
+            self.respond("502 Command not implemented.")
 
         def ftp_MDTM(self, path: str) -> str | None:  # noqa: N802
             if (file := visit.lies_there(path)) is None:

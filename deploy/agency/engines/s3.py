@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from pydantic import Field
 
-from deploy.agency.drops import Folder, FolderOptions, Laid, laid, one
+from deploy.agency.drops import Folder, FolderOptions, Laid, laid, one, sent
 from deploy.agency.engine import Asked
 from deploy.agency.replies import Reply, http_date
 from quality.contract import Strict
@@ -59,7 +59,8 @@ class Bucket(Folder):
         if asked.headers.get("if-match", found.etag) not in (found.etag, "*"):
             return error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
         headers = {"content-type": "binary/octet-stream", "accept-ranges": "bytes"}
-        return Reply(200, headers | {"etag": found.etag, "last-modified": http_date(found.modified)}, found.body)
+        headers |= {"etag": found.etag, "last-modified": http_date(found.modified)}
+        return sent(Reply(200, headers, found.body), asked)
 
     def _listing(self, options: BucketOptions, files: list[Laid], asked: Asked) -> Reply:
         params = asked.params
