@@ -121,7 +121,7 @@ async def _listing(
         update={"limits": source.limits.model_copy(update={"max_body_bytes": min(PAGE_BYTES, source.limits.max_body_bytes)})}
     )
     found: list[Entry] = []
-    last, token = b"", None
+    seen: set[str] = set()
     while True:
         page = await send(bucket.ask(b"", query, {}), small, on_bytes=on_bytes)
         exchange.origin, exchange.headers = page.origin, page.headers  # a refusal may say when to come again
@@ -134,11 +134,10 @@ async def _listing(
             for path in {page.body_path, page.decoded_path} - {Path()}:
                 path.unlink(missing_ok=True)
         for entry in entries:
-            key = unquote_to_bytes(entry.at)
-            if key <= last:
-                # Stores list in the order of the keys' bytes; one that does not took no notice of the token.
-                raise DropFailed(Malformed(f"{bucket.host} lists the same keys again, or in no order"))
-            last = key
+            if entry.at in seen:
+                # It took no notice of the token, and would go on for ever.
+                raise DropFailed(Malformed(f"{bucket.host} lists the same keys again"))
+            seen.add(entry.at)
         found += entries
         if len(found) > MAX_ENTRIES:
             raise DropFailed(

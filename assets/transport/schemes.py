@@ -19,6 +19,8 @@ from assets.transport.http import HttpTransport
 from assets.transport.resolving import GuardedResolver
 from assets.transport.secrets import Secrets
 
+STANDIN_TIMEOUT_S = 10
+
 
 class Transport(HttpTransport):
     """HTTP, and what is no HTTP, behind one `exchange`."""
@@ -62,7 +64,8 @@ class Transport(HttpTransport):
         at = self._settings.connect_to or ""
         place = Place(host, urlsplit(at).hostname or "", port)
         try:
-            async with self.session(allow_private=False).get(f"{at.rstrip('/')}/__agency__/drops", params={"url": url}) as answer:
+            where, soon = f"{at.rstrip('/')}/__agency__/drops", aiohttp.ClientTimeout(total=STANDIN_TIMEOUT_S)
+            async with self.session(allow_private=False).get(where, params={"url": url}, timeout=soon) as answer:
                 told = await answer.json() if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, ValueError):
             told = None

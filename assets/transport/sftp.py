@@ -78,12 +78,14 @@ class SftpConnection(Connection):
         self._file: paramiko.SFTPFile | None = None
         self._path, self._is_listing = "", False
         seen: list[str] = []
+        shown: set[str] = set()
         believed = {key.rstrip("=") for key in (*self.source.host_keys, self.place.host_key) if key}
         for family in (_ANY, *_FAMILIES):  # most often the first key shown is the declared one
-            transport = self._shaken(family)
-            if transport is None:
+            if shown & set(family) or (transport := self._shaken(family)) is None:
                 continue
-            fingerprint = fingerprint_of(transport.get_remote_server_key())
+            key = transport.get_remote_server_key()
+            fingerprint = fingerprint_of(key)
+            shown.add(key.get_name())
             if fingerprint in believed:
                 return self._login(transport)
             transport.close()
