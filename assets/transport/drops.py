@@ -167,11 +167,13 @@ async def _file(
     exchange.complete = True
 
 
-def verified(path: Path, expected: Mapping[str, str]) -> None:
+def verified(file: Payload, expected: Mapping[str, str]) -> None:
     """Raises DropFailed where a file that came is not the one that was listed."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() if "md5" in expected else ""
-        _check(expected, file.seek(0, 2), digest)
+    digest = ""
+    if "md5" in expected:
+        with file.open() as opened:
+            digest = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    _check(expected, file.size, digest)
 
 
 def _check(expected: Mapping[str, str], received: int, digest: str) -> None:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
 
@@ -20,6 +19,7 @@ from lxml import etree
 from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 
+from assets.payload import Payload
 from assets.protocols.drops import LISTING, Entry, entry_of, listing_bytes
 from assets.protocols.kernel import AuthFailed, BadRequest, Malformed, Outcome, RateLimited, Request, Transient
 from assets.tables.readers.xml_reader import HARDENED, local
@@ -50,7 +50,7 @@ async def exchange_s3(
         async with asyncio.timeout(source.limits.total_timeout_s):
             entries = await _listing(send, bucket, request, source, exchange, on_bytes)
         body = listing_bytes(entries)
-        exchange.body_path.write_bytes(body)
+        exchange.body = exchange.decoded = Payload(exchange.body.place, body)
         exchange.status, exchange.headers, exchange.complete = 200, [("content-type", "application/json")], True
         exchange.bytes_read, exchange.payload_sha256 = len(body), hashlib.sha256(body).hexdigest()
     except DropFailed as error:
@@ -129,10 +129,10 @@ async def _listing(
             refused = _refusal(page, source, prefix or "the bucket", listing=True)
             if refused is not None:
                 raise DropFailed(refused)
-            entries, token = page_of(page.body_path.read_bytes(), below)
+            entries, token = page_of(page.body.read_bytes(), below)
         finally:
-            for path in {page.body_path, page.decoded_path} - {Path()}:
-                path.unlink(missing_ok=True)
+            page.body.discard()
+            page.decoded.discard()
         for entry in entries:
             if entry.at in seen:
                 # It took no notice of the token, and would go on for ever.
@@ -189,19 +189,19 @@ async def _file(
     asked = bucket.ask(unquote_to_bytes(urlsplit(request.url).path).strip(b"/"), {}, {"If-Match": tag} if tag else {})
     got = await send(asked, source, on_bytes=on_bytes)
     exchange.origin = got.origin
-    if got.decoded_path != got.body_path:
+    if got.decoded is not got.body:
         # Content-Encoding is a word of whoever laid the file there: the file is what lies there.
-        got.decoded_path.unlink(missing_ok=True)
-        got.decoded_path = got.body_path
+        got.decoded.discard()
+        got.decoded = got.body
         if str(got.bytes_read) == got.header("content-length"):
             got.verdict, got.complete, got.error = None, True, None
         got.look()
     if (refused := _refusal(got, source, key, listing=False)) is not None:
-        got.body_path.unlink(missing_ok=True)
+        got.body.discard()
         exchange.headers = got.headers
         raise DropFailed(refused)
     try:
-        await asyncio.to_thread(verified, got.body_path, expected)
+        await asyncio.to_thread(verified, got.body, expected)
     except DropFailed as error:
         _failed(got, error.outcome)
     told = {
