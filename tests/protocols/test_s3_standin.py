@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.payload import Payload
 from assets.protocols.drops import LISTING, read_listing
 from assets.protocols.kernel import Request
 from assets.transport.drops import DropFailed, empty_exchange
@@ -177,9 +178,8 @@ def listed_on_paper(folder: Path, agency: Paper, **source: Any) -> Exchange:
         parts = urlsplit(request.url)
         agency.asked.append(request)
         reply, _ = agency.agency.reply("GET", parts.hostname or "", unquote(parts.path), parts.query, {}, b"")
-        path = folder / f"{next(made)}.page"
-        path.write_bytes(reply.body)
-        got = Exchange(request, request.url, NOW, "synthetic", path, status=reply.status, complete=True, decoded_path=path)
+        body = Payload(folder / f"{next(made)}.page", reply.body)
+        got = Exchange(request, request.url, NOW, "synthetic", body, status=reply.status, complete=True, decoded=body)
         got.headers = list(reply.headers.items())
         got.look()
         return got
@@ -212,7 +212,7 @@ def test_any_keys_on_any_pages_are_listed_once(
         assert len(agency.asked) == 2
         return
     assert got.verdict is None, got.error
-    assert sorted(unquote(e.at) for e in read_listing(got.body_path)) == sorted(wanted)
+    assert sorted(unquote(e.at) for e in read_listing(got.body.path)) == sorted(wanted)
     assert len(agency.asked) == max(1, -(-len(wanted) // size))
     assert not list(folder.glob("*.page"))
 
