@@ -49,7 +49,10 @@ class Kept:
         told = self._read(stamp)
         if told is None or "stored" not in told:
             return None
-        body = StoredBody.from_json(told["stored"])
+        try:
+            body = StoredBody.from_json(told["stored"])
+        except (KeyError, TypeError, ValueError):  # another version of Madang wrote it
+            return None
         if not store.exists(archive_key(self._feed, body.fetch_id)):
             return None
         origins.add(told["origin"])
