@@ -1,28 +1,22 @@
 """Socrata's open data interface, editions 2.0 and 2.1: `https://{domain}/resource/{4x4}.json` (protocols.md 3.2).
 
-Here are its parameters, the count that is asked for before the rows, and increments by `:updated_at`. What answers mean is
-`socrata_answers.py`.
+Here are its parameters. What both editions ask alike is `socrata_questions.py`, what answers mean `socrata_answers.py`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from assets.protocols.http_answers import retry_after
 from assets.protocols.json_answers import asked
 from assets.protocols.kernel import (
     Body,
     Cursor,
-    Limits,
-    Ok,
     Outcome,
-    Pending,
     Protocol,
     Request,
     SourceBase,
@@ -30,40 +24,23 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.queries import QuerySource, fill, query_of, steps_of
-from assets.protocols.socrata_answers import CHANGED, TokenAuth, counted, judge, new_ids, rows_of, stamp_of
+from assets.protocols.queries import fill, query_of
+from assets.protocols.socrata_answers import CHANGED, TokenAuth, counted, judge, rows_of, version_of
+from assets.protocols.socrata_questions import SocrataSource, condition, count_of, only_changes, partly, planned
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
 
-DATASET = r"^[a-z0-9]{4}-[a-z0-9]{4}$"
 OWN = frozenset({"$select", "$where", "$order", "$limit", "$offset", "$$app_token"})
 GROUPED = frozenset({"$group", "$having", "$query"})
-WAIT_S, OUT_OF_DATE_WAIT_S = 5.0, 60.0
 
 
-class SocrataLimits(Limits):
-    """One request at a time: those without a token are throttled together."""
-
-    concurrency: int = Field(1, gt=0, le=64)
-
-
-class Socrata2Source(QuerySource):
+class Socrata2Source(SocrataSource):
     """`source:` of one data set."""
 
     protocol: Literal["socrata2"]
-    base_url: str = Field(pattern=r"^https?://[^\s?#]+$", description="The agency's domain, like https://data.agency.example.")
-    dataset: str = Field(pattern=DATASET, description="The data set's name of two times four characters, like erm2-nwe9.")
-    select: str = Field("", description="Columns to ask for ($select); `:*,*` for the system's columns too; default: all.")
-    where: str = Field("", description="Condition in SoQL ($where), unencoded; may hold the places that params may hold.")
-    order: str = Field(":id", min_length=1, description="Order of the rows; it must tell all of them apart, or pages overlap.")
-    changes: bool = Field(
-        False, description="Ask only for rows that changed since the last fetch (:updated_at); for incremental.kind: upsert."
-    )
-    size: int = Field(10_000, gt=0, le=50_000, description="Rows of a page.")
     auth: TokenAuth = TokenAuth()
-    limits: SocrataLimits = SocrataLimits()
 
     @model_validator(mode="after")
     def _fields_not_params(self) -> Socrata2Source:
@@ -86,31 +63,23 @@ class Socrata2(Protocol[Socrata2Source]):
     paged: ClassVar[bool] = True
 
     def plan(self, feed: Feed, source: Socrata2Source, when: When) -> Iterable[Step]:
-        if source.changes and feed.incremental.kind != "upsert":
-            raise ValueError("source.changes: a fetch of changes alone needs incremental.kind: upsert")
-        return [Step(params=step.params, lead=not GROUPED & source.params.keys()) for step in steps_of(feed, source, when)]
+        return [Step(params=step.params, lead=not GROUPED & source.params.keys()) for step in planned(feed, source, when)]
 
     def follow(self, feed: Feed, source: Socrata2Source, step: Step, body: Body) -> Iterable[Step]:
         """The rows that were counted; only the changed ones where that is declared, and not all of them changed."""
         total, oldest = counted(feed, body)
-        since = step.params.get("since") if source.changes else None
-        if since is not None and oldest is not None and oldest > since and total and new_ids(feed):
-            raise _replaced(feed)
-        partly = since is not None and not (oldest is not None and oldest > since)
-        stamp = stamp_of(body.headers, query_for(source, step), None if partly else total)
-        return [Step(params={**step.params, "partly": partly}, stamp=stamp)]
+        only = only_changes(feed, source, step, total, oldest)
+        stamp = version_of(body.headers, query_for(source, step), None if only else total)
+        return [Step(params={**step.params, "partly": only}, stamp=stamp)]
 
     def request(self, feed: Feed, source: Socrata2Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
         query = query_for(source, step)
         if step.lead:
-            query["$select"] = "count(*) AS rows_in_all" + (",min(:updated_at) AS oldest_change" if source.changes else "")
+            query["$select"] = count_of(source)
             return asked(source.address, query, source.auth, step, cursor)
-        order = source.order
-        if step.params.get("partly"):
-            since = step.params["since"].astimezone(UTC)
-            changed = f":updated_at > '{since:%Y-%m-%dT%H:%M:%S}.000'"
-            query["$where"] = f"({query['$where']}) AND {changed}" if "$where" in query else changed
-            order = ":updated_at,:id"
+        if where := condition(source, step):
+            query["$where"] = where
+        order = ":updated_at,:id" if partly(step) else source.order
         query |= {"$order": order, "$limit": str(source.size), "$offset": str(cursor.offset)}
         sent = asked(source.address, query, source.auth, step, cursor)
         return Request(sent.url, headers=sent.headers, step=step.ordinal, page=cursor.page, stamp=step.stamp)
@@ -126,13 +95,7 @@ class Socrata2(Protocol[Socrata2Source]):
         length: int,
         complete: bool,
     ) -> Outcome:
-        if status == 202:
-            return Pending(request.url, retry_after(headers) or WAIT_S)
-        found = judge(request, status, headers, head, tail, length, complete)
-        # the copy that answers questions lags behind the one that was changed
-        if isinstance(found, Ok) and headers.get("x-soda2-data-out-of-date", "").strip().lower() == "true":
-            return Pending(request.url, retry_after(headers) or OUT_OF_DATE_WAIT_S)
-        return found
+        return judge(request, status, headers, head, tail, length, complete)
 
     def parse(self, feed: Feed, source: Socrata2Source, bodies: Sequence[Body]) -> RowStream:
         return rows_of(feed, bodies)
@@ -161,15 +124,6 @@ def query_for(source: Socrata2Source, step: Step) -> dict[str, str]:
     if where := fill(source.where, step):
         query["$where"] = where
     return query
-
-
-def _replaced(feed: Feed) -> Exception:
-    from assets.tables.readers.open import order_of
-
-    return order_of(feed).refuse(
-        "the publisher replaced the data set: every row changed, and the key of the table, :id, is new in each",
-        "let the key be the agency's own columns, or declare incremental.kind: full",
-    )
 
 
 PROTOCOL = Socrata2()

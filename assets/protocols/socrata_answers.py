@@ -5,7 +5,6 @@ Pure, and no protocol of its own: how a question is put is `socrata2.py` and `so
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,17 +27,21 @@ from assets.protocols.kernel import (
     Ok,
     Outcome,
     PageInfo,
+    Pending,
     RateLimited,
     Request,
     Transient,
 )
+from assets.protocols.stamps import stamp_of, total_in, version_in
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
 
 CHANGED = "x-soda2-truth-last-modified"
-_STAMP = re.compile(r"(.*); query [0-9a-f]{8}(?:; (\d{1,15}) rows)?")
+COUNTED = "rows_in_all"
+"""The column of a count."""
+WAIT_S, OUT_OF_DATE_WAIT_S = 5.0, 60.0
 _WORDS: tuple[tuple[str, type[AuthFailed | Gone | BadRequest] | None], ...] = (
     (r"throttl|too[ _.-]?many|rate[ _.-]?limit", None),
     (r"permission|authenti|authori|app[ _.-]?token|forbidden", AuthFailed),
@@ -63,39 +66,49 @@ class TokenAuth(Auth):
         return self.model_copy(update={"secret": "SOCRATA_APP_TOKEN"}) if wanted else self
 
 
-def stamp_of(headers: Mapping[str, str], query: Mapping[str, str], rows: int | None) -> str | None:
+def version_of(headers: Mapping[str, str], query: Mapping[str, str], rows: int | None) -> str | None:
     """The version of what a query brings: when the data changed, which query, how many rows. None where the agency is silent."""
     changed = headers.get(CHANGED, "").strip()
-    if not changed:
-        return None
-    digest = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{changed}; query {digest}" + ("" if rows is None else f"; {rows} rows")
+    return stamp_of(changed, query, rows) if changed else None
 
 
-def total_of(stamp: str | None) -> int | None:
-    """How many rows the stamp promises."""
-    found = _STAMP.fullmatch(stamp or "")
-    return int(found[2]) if found and found[2] else None
+def not_yet(request: Request, status: int, headers: Mapping[str, str]) -> Pending | None:
+    """What is to be asked once more after a while: the answer is being made, or the copy that answers lags behind the data."""
+    if status == 202:
+        return Pending(request.url, retry_after(headers) or WAIT_S)
+    if status == 200 and headers.get("x-soda2-data-out-of-date", "").strip().lower() == "true":
+        return Pending(request.url, retry_after(headers) or OUT_OF_DATE_WAIT_S)
+    return None
+
+
+def refused(status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int) -> Outcome | None:
+    """The outcome of an error in either of its forms, or of a status; None where the body decides."""
+    seen = around(head, tail, length, None)
+    if status < 500 and seen is not None and (told := _error(seen, status, headers)) is not None:
+        return told
+    return by_status(status, headers)
 
 
 def judge(request: Request, status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, ok: bool) -> Outcome:
-    """What a response means, but for status 202. `ok`: the connection lasted to the end."""
+    """What a list of rows, or of a count, means. `ok`: the connection lasted to the end."""
+    told = refused(status, headers, head, tail, length)
+    if told is not None:
+        return told
+    if (later := not_yet(request, status, headers)) is not None:
+        return later
     seen = around(head, tail, length, None)
-    if status < 500 and seen is not None and (refused := _error(seen, status, headers)) is not None:
-        return refused
-    by = by_status(status, headers)
-    if by is not None:
-        return by
     odd = odd_body(head, length, ok, seen)
     if odd is not None:
         return odd
     if seen is None or not re.match(rb"(?:\xef\xbb\xbf)?\s*\[\s*[\]{]", head[:200]):
         return Malformed("no list of rows")
-    promised, changed = _STAMP.fullmatch(request.stamp or ""), headers.get(CHANGED, "").strip()
-    if promised and changed and promised[1] != changed:
+    promised, changed = version_in(request.stamp), headers.get(CHANGED, "").strip()
+    if promised and changed and promised != changed:
         return Malformed("the agency changed the data set while its pages were read; the next fetch begins anew")
-    total = total_of(request.stamp)
+    total, counting = total_in(request.stamp), COUNTED.encode() in (request.body or request.url.encode())
     if request.page == 1 and seen.whole and re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", head):
+        if counting:
+            return Malformed("an empty list in place of a count")
         return Malformed(f"no rows where {total} were counted") if total else Empty("an empty list")
     # Without a count only an empty page ends the list: a server may cap a page without a word.
     return Ok(PageInfo(total=total))
@@ -127,7 +140,7 @@ def counted(feed: Feed, body: Body) -> tuple[int, datetime | None]:
     order = order_of(feed)
     rows = records_of(body.payload, (), order)
     one = rows[0] if isinstance(rows, list) and rows else None
-    text = str(one.get("rows_in_all")) if isinstance(one, dict) else ""
+    text = str(one.get(COUNTED)) if isinstance(one, dict) else ""
     if one is None or not (text.isascii() and text.isdigit() and len(text) < 16):
         raise order.refuse("the count of rows is no number", "look at the archived body")
     return int(text), _moment(one.get("oldest_change"))
@@ -141,20 +154,18 @@ def _moment(text: Any) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def new_ids(feed: Feed, what: str = ":id") -> bool:
-    """Whether the table tells rows apart by what a full replacement makes anew."""
-    return any(feed.contract.column(name).source_name == what for name in feed.contract.key)
+def rows_of(feed: Feed, bodies: Sequence[Body], named: Sequence[str] = ()) -> RowStream:
+    """Rows of pages. A null column is left out of a row: the header says which columns there are, so that none seems gone.
 
-
-def rows_of(feed: Feed, bodies: Sequence[Body]) -> RowStream:
-    """Rows of pages. A null column is left out of a row: the header says which columns there are, so that none seems gone."""
+    `named`: columns that were asked for by name; the agency refuses those that it does not have.
+    """
     from assets.tables.readers.open import order_of
 
     order = order_of(feed)
 
     def records() -> Iterator[Any]:
         for body in bodies:
-            blank: dict[str, Any] = dict.fromkeys(fields_of(body.headers))
+            blank: dict[str, Any] = dict.fromkeys([*named, *fields_of(body.headers)])
             rows = records_of(body.payload, (), order)
             for row in rows:
                 yield blank | row if isinstance(row, dict) else row
