@@ -199,7 +199,10 @@ class Asker:
                     return replace(answer, outcome=kernel.BadRequest(f"the place to ask for the result is refused: {decision.why}"))
                 if now < polls_until:
                     headers = request.headers if decision.same_origin else {}
-                    request = replace(request, url=decision.url, headers=headers, method="GET", body=None)
+                    # at the same address the same question is put again; elsewhere the result is fetched
+                    if decision.url != request.url:
+                        request = replace(request, method="GET", body=None)
+                    request = replace(request, url=decision.url, headers=headers)
                     delay = min(max(outcome.after_s, 1.0), 600.0)
                 else:
                     return replace(answer, outcome=Transient("the agency did not finish the export in time"))
