@@ -38,6 +38,19 @@ def _cut_off(file_format: str, head: bytes, tail: bytes, length: int) -> str | N
     return None
 
 
+def cut_in_a_line(file_format: str, tail: bytes) -> bool:
+    """Whether a table of lines breaks off within one: its writers end each line, and a last line that is whole JSON needs no end.
+
+    For files that are made while they are sent, where nothing else tells of a cut in the last row.
+    """
+    if file_format not in ("csv", "tsv", "jsonl") or tail[-1:] in (b"\n", b"\r"):
+        return False
+    if file_format != "jsonl":
+        return True
+    last = tail.rstrip().rpartition(b"\n")[2]
+    return not is_json(last, len(last))
+
+
 def is_json(head: bytes, length: int) -> bool:
     """Whether the body, seen whole, is one JSON object or list; a CSV line may start with a bracket, too."""
     if length > len(head) or kind_of(head) != "json":

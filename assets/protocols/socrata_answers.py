@@ -66,6 +66,15 @@ class TokenAuth(Auth):
         return self.model_copy(update={"secret": "SOCRATA_APP_TOKEN"}) if wanted else self
 
 
+class NeededToken(TokenAuth):
+    """An app token, without which edition 3 answers nobody."""
+
+    kind: str = Field("header_key", pattern="^header_key$", description="Only header_key.")
+    secret: str | None = Field(
+        "SOCRATA_APP_TOKEN", pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that holds the token."
+    )
+
+
 def version_of(headers: Mapping[str, str], query: Mapping[str, str], rows: int | None) -> str | None:
     """The version of what a query brings: when the data changed, which query, how many rows. None where the agency is silent."""
     changed = headers.get(CHANGED, "").strip()
@@ -105,13 +114,23 @@ def judge(request: Request, status: int, headers: Mapping[str, str], head: bytes
     promised, changed = version_in(request.stamp), headers.get(CHANGED, "").strip()
     if promised and changed and promised != changed:
         return Malformed("the agency changed the data set while its pages were read; the next fetch begins anew")
-    total, counting = total_in(request.stamp), COUNTED.encode() in (request.body or request.url.encode())
-    if request.page == 1 and seen.whole and re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", head):
-        if counting:
+    total = total_in(request.stamp)
+    if request.page == 1 and seen.whole and is_empty(head):
+        if counting(request):
             return Malformed("an empty list in place of a count")
         return Malformed(f"no rows where {total} were counted") if total else Empty("an empty list")
     # Without a count only an empty page ends the list: a server may cap a page without a word.
     return Ok(PageInfo(total=total))
+
+
+def counting(request: Request) -> bool:
+    """Whether the request asks for a count."""
+    return COUNTED.encode() in (request.body or request.url.encode())
+
+
+def is_empty(head: bytes) -> bool:
+    """Whether the body is a list of nothing."""
+    return re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", head) is not None
 
 
 def _error(seen: Around, status: int, headers: Mapping[str, str]) -> Outcome | None:
@@ -144,6 +163,39 @@ def counted(feed: Feed, body: Body) -> tuple[int, datetime | None]:
     if one is None or not (text.isascii() and text.isdigit() and len(text) < 16):
         raise order.refuse("the count of rows is no number", "look at the archived body")
     return int(text), _moment(one.get("oldest_change"))
+
+
+def judge_about(status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, ok: bool) -> Outcome:
+    """What a data set's description means."""
+    told = refused(status, headers, head, tail, length)
+    if told is not None:
+        return told
+    seen = around(head, tail, length, "columns")
+    odd = odd_body(head, length, ok, seen)
+    if odd is not None:
+        return odd
+    return Ok() if seen is not None and seen.root == "{" else Malformed("a list in place of the data set's description")
+
+
+def about(feed: Feed, body: Body) -> str | None:
+    """When the rows were last changed, out of a data set's description (epoch seconds). Raises UnreadableSource."""
+    from assets.tables.readers.open import order_of
+
+    told = next(iter(records_of(body.path, (), order_of(feed))), None)
+    text = str(told.get("rowsUpdatedAt")) if isinstance(told, dict) else ""
+    return f"rows of {text}" if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def last_id(tail: bytes) -> str | None:
+    """The `:id` of the last row of a page; None where that row does not stand wholly in the tail, or has none."""
+    end = tail.decode("utf-8", "replace").rstrip()
+    for start in reversed([found.end() - 1 for found in re.finditer(r"[\[,]\s*\{", end)][-200:]):
+        try:
+            (row,) = json.loads(f"[{end[start:]}")
+        except (ValueError, RecursionError):
+            continue
+        return row[":id"] if isinstance(row.get(":id"), str) and row[":id"] else None
+    return None
 
 
 def _moment(text: Any) -> datetime | None:

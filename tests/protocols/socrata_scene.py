@@ -9,16 +9,28 @@ from tests.protocols.standin_scene import feed_for
 
 BASE = "https://data.agency.example/resource/abcd-1234.json"
 ROUTE: dict[str, Any] = {"kind": "socrata2", "host": "data.agency.example", "path": "/resource/abcd-1234.json"}
+BASE3 = "https://data.agency.example/api/v3/views/abcd-1234"
+ROUTE3: dict[str, Any] = {
+    "kind": "socrata3",
+    "host": "data.agency.example",
+    "path": "/api",
+    "options": {"dataset": "abcd-1234"},
+}
 TOKEN = {"kind": "header_key"}
 
 
 def feed(columns: tuple[str, ...] = ("number", "street", "note"), key: str = "", missing: str = "freeze", **source: Any) -> Feed:
-    """`key`: the source of the first column is the key, and the feed an upsert."""
+    """`key`: the source of the first column is the key, and the feed an upsert. Of edition 2 where `source` says no other."""
     named = [{"name": f"c{n}", "source": c, "nullable": c != key} for n, c in enumerate(columns)]
     contract: dict[str, Any] = {"columns": named, "missing_columns": missing}
     parts = {"contract": contract | ({"key": ["c0"]} if key else {}), "incremental": {"kind": "upsert" if key else "full"}}
     block = {"protocol": "socrata2", "base_url": "https://data.agency.example", "dataset": "abcd-1234", "size": 10, **source}
     return feed_for(block, columns, **parts, id="kr.test.changes" if key else "kr.test.rows")
+
+
+def feed3(columns: tuple[str, ...] = ("number", "street", "note"), key: str = "", **source: Any) -> Feed:
+    """The same of edition 3, with the columns named."""
+    return feed(columns, key, **{"protocol": "socrata3", "select": ",".join(columns), **source})
 
 
 def changing(**source: Any) -> Feed:

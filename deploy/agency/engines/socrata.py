@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from pydantic import Field
 
@@ -42,6 +42,12 @@ class SocrataOptions(Strict):
     token: bool = Field(False, description="Whether nobody is answered without an app token.")
 
 
+def changed_at(asked: Asked) -> datetime:
+    """When the data last changed, UTC; a full replacement is made at each midnight of the agency's clock."""
+    midnight = asked.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight.astimezone(UTC).replace(tzinfo=None) if asked.fault("full_replace_new_ids") else CHANGED
+
+
 class SoqlError(Exception):
     """A question that cannot be answered; its code."""
 
@@ -49,11 +55,7 @@ class SoqlError(Exception):
 def stored(rows: Sequence[Row], asked: Asked) -> list[Row]:
     """The rows with their system columns. A full replacement makes all of these anew."""
     replaced = asked.fault("full_replace_new_ids") is not None
-    when = (
-        f"{asked.now.replace(tzinfo=None) - timedelta(hours=9):%Y-%m-%dT%H:%M:%S}.000Z"
-        if replaced
-        else f"{CHANGED.isoformat()}.000Z"
-    )
+    when = f"{changed_at(asked).isoformat()}.000Z"
     mark = "new" if replaced else "row"
     made = [{":id": f"{mark}-{n:06d}", ":created_at": when, ":updated_at": when, **row} for n, row in enumerate(rows)]
     if replaced:
@@ -102,7 +104,7 @@ def rows_reply(rows: Sequence[Row], columns: Sequence[str], asked: Asked, offset
         for row in rows
     )
     body = ("[" + "\n,".join(lines) + "]\n").encode()
-    changed = CHANGED if not asked.fault("full_replace_new_ids") else asked.now.replace(tzinfo=None)
+    changed = changed_at(asked)
     if asked.fault("changed_mid_crawl") and offset:
         changed += timedelta(minutes=1)
     text = changed.strftime("%a, %d %b %Y %H:%M:%S GMT")
