@@ -14,6 +14,8 @@ ROUTE: dict[str, Any] = {
     "path": "/api/explore/v2.1/catalog/datasets/some-rows",
     "options": {"dataset": "some-rows"},
 }
+ABOUT = {"dataset_id": "some-rows", "metas": {"default": {"data_processed": "2026-11-24T10:00:00+00:00", "modified": "x"}}}
+"""What a data set says of itself."""
 RECORDS: dict[str, Any] = {"mode": "records", "order_by": "number", "size": 10}
 
 
