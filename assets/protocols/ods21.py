@@ -50,7 +50,9 @@ class Ods21(Protocol[Ods21Source]):
 
     def plan(self, feed: Feed, source: Ods21Source, when: When) -> Iterable[Step]:
         queries = [step.params for step in steps_of(feed, source, when)]
-        return [Step(params={"ask": "about", "queries": queries, "at": when.now.isoformat()}, lead=True)]
+        about = Step(params={"ask": "about", "queries": queries, "at": when.now.isoformat()}, lead=True)
+        # a catalogue says nothing of itself
+        return [about] if source.dataset else _asked_about(source, about, None)
 
     def follow(self, feed: Feed, source: Ods21Source, step: Step, body: Body) -> Iterable[Step]:
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
@@ -61,10 +63,7 @@ class Ods21(Protocol[Ods21Source]):
         if step.params["ask"] == "about":
             if without_records(told):
                 raise order.refuse("the data set has no records, only attachments", "declare a feed of the attachment: http_file")
-            known = {"version": version_in(told), "at": step.params["at"]}
-            if source.mode == "export":
-                return [_counts(queries, known)]
-            return [_records(source, query, known) for query in queries]
+            return _asked_about(source, step, version_in(told))
         totals = [*step.params["totals"], _count(told)]
         if None in totals:
             raise order.refuse("no total_count", "look at the archived body")
@@ -88,22 +87,22 @@ class Ods21(Protocol[Ods21Source]):
     def request(self, feed: Feed, source: Ods21Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
         ask = step.params["ask"]
         if ask == "about":
-            return sent_to(source, "", {}, step, cursor)
+            return sent_to(source, source.address, {}, step, cursor)
         if ask == "count":
             query = query_for(source, step.params["queries"][len(step.params["totals"])])
-            return sent_to(source, "/records", {**query, "limit": "0"}, step, cursor)
+            return sent_to(source, source.records, {**query, "limit": "0"}, step, cursor)
         query = query_for(source, step.params["query"])
         if ask == "export" and cursor.page > 1:
-            return sent_to(source, "/records", {**query, "limit": "0"}, step, cursor)
+            return sent_to(source, source.records, {**query, "limit": "0"}, step, cursor)
         if source.order_by:
             query["order_by"] = source.order_by
         if ask == "export":
             if source.format == "csv":
                 # portals and versions differ in what they take for granted
                 query |= {"delimiter": source.delimiter, "with_bom": "false", "use_labels": "false"}
-            return sent_to(source, f"/exports/{source.format}", query, step, cursor)
+            return sent_to(source, source.export, query, step, cursor)
         size = max(1, min(source.size, MOST - cursor.offset))
-        return sent_to(source, "/records", {**query, "limit": str(size), "offset": str(cursor.offset)}, step, cursor)
+        return sent_to(source, source.records, {**query, "limit": str(size), "offset": str(cursor.offset)}, step, cursor)
 
     def classify(
         self,
@@ -121,9 +120,9 @@ class Ods21(Protocol[Ods21Source]):
             return no
         if status == 202:
             return Pending(request.url, retry_after(headers) or WAIT_S)
-        if (below := _below(source, request.url)).startswith("/exports/"):
+        if (asked := _address(request.url)) == _address(source.export):
             return export_of(request, source.shape, head, tail, length, complete)
-        if below != "/records":
+        if source.dataset and asked == _address(source.address):
             return described(head, tail, length, complete)
         counting = parse_qs(urlsplit(request.url).query).get("limit") == ["0"]
         found = page_of(request, counting, head, tail, length, complete)
@@ -139,7 +138,7 @@ class Ods21(Protocol[Ods21Source]):
             raise order.refuse("no rows were fetched", "run the feed again")
 
         def opener(body: Body) -> Callable[[], RowStream]:
-            if _below(source, body.url).startswith("/exports/"):
+            if _address(body.url) == _address(source.export):
                 return partial(open_rows, body.path, source.shape, order)
             return partial(rows_of_pages, feed, [body], ("results",))
 
@@ -148,27 +147,33 @@ class Ods21(Protocol[Ods21Source]):
     def recognise(self, url: str) -> dict[str, Any] | None:
         """From the page of a data set on a portal, or from an address of its API."""
         parts = urlsplit(url)
-        api = re.fullmatch(
-            rf"/api/(?:explore/)?v2(?:\.[01])?/catalog/datasets/({DATASET})(?:/(records|exports)(?:/(\w+))?)?/?", parts.path
-        )
+        below = rf"(?:/datasets(?:/({DATASET})(?:/(?:records|exports))?)?|/exports)(?:/(\w+))?/?"
+        api = re.fullmatch(r"/api/(?:explore/)?v2(?:\.[01])?/catalog" + below, parts.path)
         page = re.fullmatch(rf"(?:/[a-z]{{2}})?/explore/dataset/({DATASET})(?:/[a-z]*)?/?", unquote(parts.path))
         found = api or page
         if found is None or not parts.hostname or parts.scheme not in ("http", "https"):
             return None
-        source: dict[str, Any] = {"protocol": self.name, "base_url": f"https://{parts.netloc}", "dataset": found[1]}
+        source: dict[str, Any] = {"protocol": self.name, "base_url": f"https://{parts.netloc}"}
+        source |= {"dataset": found[1]} if found[1] else {}
         if api is None:
             return source
         query = dict(parse_qsl(parts.query))
-        if api[3] in ("jsonl", "geojson", "csv", "parquet", "xlsx"):
-            source["format"] = api[3]
+        if api[2] in ("jsonl", "geojson", "csv", "parquet", "xlsx"):
+            source["format"] = api[2]
         source |= {name: query[name] for name in ("select", "where", "order_by") if query.get(name)}
         given = {name: value for name, value in query.items() if name not in OWN}
         return source | ({"params": given} if given else {})
 
 
-def _below(source: Ods21Source, url: str) -> str:
-    """The path below the data set's."""
-    return urlsplit(url).path.removeprefix(urlsplit(source.address).path)
+def _address(url: str) -> str:
+    """The path alone: redirects may change the rest."""
+    return urlsplit(url).path
+
+
+def _asked_about(source: Ods21Source, step: Step, version: str | None) -> list[Step]:
+    """What is asked once the version is known, or known to be none."""
+    queries, known = step.params["queries"], {"version": version, "at": step.params["at"]}
+    return [_counts(queries, known)] if source.mode == "export" else [_records(source, query, known) for query in queries]
 
 
 def _counts(queries: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> Step:

@@ -41,7 +41,11 @@ class Ods21Source(QuerySource):
 
     protocol: Literal["ods21"]
     base_url: str = Field(pattern=r"^https?://[^\s?#]+$", description="The portal's domain, before /api/explore/v2.1.")
-    dataset: str = Field(pattern=f"^{DATASET}$", description="Identifier of the data set, from its address.")
+    dataset: str | None = Field(
+        None,
+        pattern=f"^{DATASET}$",
+        description="Identifier of the data set, from its address. Default: the catalogue, its rows data sets.",
+    )
     mode: Literal["export", "records"] = Field(
         "export", description="One stream with all rows, or pages of records; more than 10,000 are exported in any case."
     )
@@ -69,7 +73,22 @@ class Ods21Source(QuerySource):
 
     @property
     def address(self) -> str:
-        return f"{self.base_url.rstrip('/')}/api/explore/v2.1/catalog/datasets/{self.dataset}"
+        return f"{self.catalogue}/datasets" + (f"/{self.dataset}" if self.dataset else "")
+
+    @property
+    def catalogue(self) -> str:
+        """The address that all others begin with."""
+        return f"{self.base_url.rstrip('/')}/api/explore/v2.1/catalog"
+
+    @property
+    def records(self) -> str:
+        """The address of pages of rows."""
+        return f"{self.address}/records" if self.dataset else self.address
+
+    @property
+    def export(self) -> str:
+        """The address of the export."""
+        return f"{self.address if self.dataset else self.catalogue}/exports/{self.format}"
 
     @property
     def shape(self) -> FileShape:
@@ -85,8 +104,9 @@ def query_for(source: Ods21Source, params: Mapping[str, Any]) -> dict[str, str]:
     return {**query_of(source, step), **{name: text for name, text in about.items() if text}}
 
 
-def sent_to(source: Ods21Source, where: str, query: Mapping[str, str], step: Step, cursor: Cursor) -> Request:
-    sent = asked(f"{source.address}{where}", query, source.auth, step, cursor, safe=":,*")
+def sent_to(source: Ods21Source, address: str, query: Mapping[str, str], step: Step, cursor: Cursor) -> Request:
+    """A question with the key in its place."""
+    sent = asked(address, query, source.auth, step, cursor, safe=":,*")
     headers = dict(sent.headers)
     if source.auth.kind == "header_key" and source.auth.name == "Authorization":
         headers["Authorization"] = f"Apikey {headers['Authorization']}"

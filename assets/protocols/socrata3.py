@@ -134,8 +134,8 @@ class Socrata3(Protocol[Socrata3Source]):
             return _sent(source, step, cursor, f"export.{source.format}", _soql(source, step), options)
         keyset = source.paging == "keyset"
         above = f":id > {text_of(cursor.token)}" if keyset and cursor.token else ""
-        page = {"pageNumber": 1 if keyset else cursor.page, "pageSize": source.size}
-        more = {**_PLAIN, "includeSystem": source.system, "page": page}
+        number, size = (1, source.size) if keyset else page_at(cursor.offset, source.size)
+        more = {**_PLAIN, "includeSystem": source.system, "page": {"pageNumber": number, "pageSize": size}}
         return _sent(source, step, cursor, "query.json", _soql(source, step, above), more)
 
     def classify(
@@ -188,6 +188,16 @@ class Socrata3(Protocol[Socrata3Source]):
             source |= {"mode": "export", "format": "geojson" if found[3] == "geojson" else "csv"}
         said = said_in(dict(parse_qsl(parts.query)).get("query") or "SELECT *")
         return None if said is None else source | said
+
+
+def page_at(offset: int, size: int) -> tuple[int, int]:
+    """The number and the size, at most `size`, of a page that begins after `offset` rows.
+
+    A portal may give smaller pages than it was asked for, without a word; the next page then begins where the rows end.
+    """
+    if offset % size:
+        size = next(part for part in range(min(size, offset), 0, -1) if offset % part == 0)
+    return offset // size + 1, size
 
 
 def _soql(source: Socrata3Source, step: Step, further: str = "") -> str:

@@ -17,6 +17,7 @@ ROUTE3: dict[str, Any] = {
     "options": {"dataset": "abcd-1234"},
 }
 TOKEN = {"kind": "header_key"}
+KEYED: dict[str, Any] = {"system": True, "paging": "keyset"}
 
 
 def feed(columns: tuple[str, ...] = ("number", "street", "note"), key: str = "", missing: str = "freeze", **source: Any) -> Feed:

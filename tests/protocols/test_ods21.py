@@ -130,6 +130,16 @@ def test_a_stamp_is_of_version_question_and_form(tmp_path: Path) -> None:
     assert len(stamps) == 5
 
 
+def test_the_catalogue_is_asked_where_no_data_set_is_named(tmp_path: Path) -> None:
+    catalogue = BASE.partition("/datasets")[0]
+    paged = feed(dataset=None, **RECORDS)
+    assert request_of(paged, first(paged)).url == f"{catalogue}/datasets?order_by=number&limit=10&offset=0"
+    asked = feed(dataset=None, format="csv")
+    assert request_of(asked, first(asked)).url == f"{catalogue}/datasets?limit=0" and first(asked).lead
+    (step,) = led(asked, tmp_path, first(asked), {"total_count": 7, "results": []})
+    assert request_of(asked, step).url.startswith(f"{catalogue}/exports/csv?") and (step.stamp or "").endswith("; 7 rows")
+
+
 @pytest.mark.parametrize(
     ("metas", "version"),
     [
@@ -189,7 +199,15 @@ def test_an_address_that_somebody_pasted() -> None:
     found = known(f"{BASE}/exports/csv?where=a%3D'b'&delimiter=%2C&with_bom=true&timezone=Europe/Paris&refine=c:d")
     assert found == base | {"format": "csv", "where": "a='b'", "params": {"timezone": "Europe/Paris", "refine": "c:d"}}
     assert known("https://data.agency.example/api/v2/catalog/datasets/some-rows/records") == base
-    for other in ("https://data.agency.example/datasets/some-rows", "ftp://data.agency.example/explore/dataset/a/", "x"):
+    catalogue, whole = BASE.partition("/datasets")[0], {"protocol": "ods21", "base_url": "https://data.agency.example"}
+    assert known(f"{catalogue}/datasets?limit=20") == whole
+    assert known(f"{catalogue}/exports/csv") == whole | {"format": "csv"}
+    for other in (
+        f"{catalogue}/facets",
+        "https://data.agency.example/datasets/some-rows",
+        "ftp://data.agency.example/explore/dataset/a/",
+        "x",
+    ):
         assert known(other) is None
 
 

@@ -126,6 +126,16 @@ def test_records_beyond_the_cap_become_an_export(tmp_path: Path) -> None:
         assert portal.fetch().outcome == "NotModified" and asked_for(portal) == [ABOUT, "records", "records"]
 
 
+@pytest.mark.parametrize("how", [RECORDS, {"format": "json"}])
+def test_the_catalogue_has_no_version_but_the_same_bytes_are_no_news(tmp_path: Path, how: dict[str, Any]) -> None:
+    asked = feed(dataset=None, **how)
+    route = {"kind": "ods21", "host": "data.agency.example", "path": "/api/explore/v2.1/catalog"}
+    with scene(tmp_path, asked, rows(25), **route) as portal:
+        assert portal.rows(portal.fetch()) == read_back(25)
+        assert asked_for(portal) == (["datasets"] * 3 if how == RECORDS else ["datasets", "json"])
+        assert portal.fetch().outcome == "NotModified"
+
+
 def test_an_offset_of_an_export_would_break_it_and_is_never_asked_for(clean: Scene) -> None:
     clean.serve(rows(19))
     clean.fault("export_short:1")

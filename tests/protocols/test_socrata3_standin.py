@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
-from tests.protocols.socrata_scene import ROUTE3, feed3, read_back, rows
+from tests.protocols.socrata_scene import KEYED, ROUTE3, feed3, read_back, rows
 from tests.protocols.standin_scene import KEY, Scene, fetch_on_paper, paper, scene
 
-KEYED: dict[str, Any] = {"system": True, "paging": "keyset"}
 NAMES = ("number", "street", "note")
 GEOJSON = feed3(tuple(f"properties.{name}" for name in NAMES), select=",".join(NAMES), mode="export", format="geojson")
 FAULTS = [
@@ -157,7 +156,6 @@ def test_a_token_that_nobody_knows_is_asked_with_once(clean: Scene) -> None:
         ("offset_ignored", "Malformed", 3),
         ("page_ignored", "Malformed", 3),
         ("changed_mid_crawl", "Malformed", 4),
-        ("page_size_capped:7", "Malformed", 5),  # pages by number leave holes: seen by the count
         ("status_404", "Gone", 1),
         ("status_403", "AuthFailed", 1),
         ("status_429", "RateLimited", 5),
@@ -180,7 +178,7 @@ def test_a_column_that_is_not_there_is_a_mistake_of_the_declaration(clean: Scene
     "fault",
     [
         "status_500:2", "status_429:1", "retry_after_0:2", "stream_cut:1", "reset_mid_body:1", "utf8_bom", "202_then_200:3",
-        "out_of_date:2", "etag_flip_same_bytes",
+        "page_size_capped:7", "out_of_date:2", "etag_flip_same_bytes",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("how", [{}, KEYED])
@@ -189,8 +187,3 @@ def test_what_passes_leaves_no_gap_and_no_double(clean: Scene, fault: str, how: 
     clean.serve([*rows(24), {"number": "9999", "street": fault, "note": "x"}])
     clean.fault("full_replace_new_ids", fault)  # a new version each day
     assert clean.rows(clean.fetch(asked), asked) == [*read_back(24), ("9999", fault, "x")]
-
-
-def test_capped_pages_by_keyset_leave_no_hole(clean: Scene) -> None:
-    clean.fault("full_replace_new_ids", "page_size_capped:7")
-    assert clean.rows(clean.fetch(feed3(**KEYED)), feed3(**KEYED)) == read_back(25)

@@ -37,7 +37,7 @@ _CONDITION = re.compile(r"\(*\s*(\w+)\s*(>=|<=|=|>|<)\s*(?:date)?['\"]([^'\"]*)[
 class OdsOptions(Strict):
     """Options of a data set."""
 
-    dataset: str
+    dataset: str | None = Field(None, description="The data set; without one the rows are those of the catalogue.")
     most: int = Field(10_000, gt=0, description="The largest sum of offset and limit.")
     key: bool = Field(False, description="Only for those who bring the key.")
 
@@ -71,7 +71,11 @@ class Ods(Engine):
         if asked.fault("error_200"):
             return json_reply({"error_code": "InternalError", "message": "Something went wrong"})
         rows = rows_of(source)[len(rows_of(source)) // 10 + 1 :] if asked.fault("rows_withdrawn") else rows_of(source)
-        below = asked.path.removeprefix(f"/api/explore/v2.1/catalog/datasets/{options.dataset}")
+        below = asked.path.removeprefix("/api/explore/v2.1/catalog")
+        if options.dataset:
+            below = below.removeprefix(f"/datasets/{options.dataset}")
+        elif below == "/datasets":
+            below = "/records"
         try:
             if below == "":
                 return _described(rows, options, asked)
