@@ -58,7 +58,7 @@ class Ods21(Protocol[Ods21Source]):
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 
         order = order_of(feed)
-        told = next(iter(records_of(body.path, (), order)), None)
+        told = next(iter(records_of(body.payload, (), order)), None)
         queries: list[dict[str, Any]] = step.params["queries"]
         if step.params["ask"] == "about":
             if without_records(told):

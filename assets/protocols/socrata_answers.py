@@ -181,7 +181,7 @@ def about(feed: Feed, body: Body) -> str | None:
     """When the rows were last changed, out of a data set's description (epoch seconds). Raises UnreadableSource."""
     from assets.tables.readers.open import order_of
 
-    told = next(iter(records_of(body.path, (), order_of(feed))), None)
+    told = next(iter(records_of(body.payload, (), order_of(feed))), None)
     text = str(told.get("rowsUpdatedAt")) if isinstance(told, dict) else ""
     return f"rows of {text}" if text.isascii() and text.isdigit() and len(text) < 16 else None
 
