@@ -50,14 +50,22 @@ def _constant(name: str) -> Any:
 
 def read_json(path: Path, shape: FileShape, order: Order) -> RowStream:
     """The records at `records_path` (a list, or one object); of GeoJSON the features."""
+    where = shape.records_path if shape.records_path is not None else "features" if shape.format == "geojson" else ""
+    records, file = open_records(path, where, order)
+    return stream_of(records, order, file.encoding.name, close=file)
+
+
+def open_records(path: Path, where: str, order: Order) -> tuple[Iterator[Any], Utf8File]:
+    """The records at a dotted path, one after another, and the file that they are read from; close it after the last.
+
+    Raises UnreadableSource, here and while they are read.
+    """
     if path.stat().st_size == 0:
         raise order.refuse("empty file", "the agency sent no bytes; keep the last good table")
-    where = shape.records_path if shape.records_path is not None else "features" if shape.format == "geojson" else ""
     parts = [nfc(p) for p in where.split(".")] if where else []
     file = open_utf8(path, declared=order.encoding, korean=order.korean, where=order.where)
     small = path.stat().st_size <= SMALL
-    records = _whole(file, parts, order) if small else _streamed(file, path, parts, order)
-    return stream_of(records, order, file.encoding.name, close=file)
+    return _whole(file, parts, order) if small else _streamed(file, path, parts, order), file
 
 
 def read_jsonl(path: Path, shape: FileShape, order: Order) -> RowStream:

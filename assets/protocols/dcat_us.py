@@ -1,0 +1,231 @@
+"""DCAT-US: an agency's catalogue as one JSON file, `data.json`, versions 1.1 and 3.0 (protocols.md 3.15).
+
+Here are what the catalogue must be, what makes news of it, and its data sets as records. Finding records in JSON of any size is
+`tables/readers/`; what is deleted, and the guard against a catalogue that shrank, are the table's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from assets.errors import UnreadableSource
+from assets.protocols.canonical import in_order, value_sha256
+from assets.protocols.dcat_us_answers import Look, dated, every, look, same_standard
+from assets.protocols.http_answers import by_status, conditional_get
+from assets.protocols.json_answers import in_words
+from assets.protocols.kernel import (
+    HEAD_BYTES,
+    Body,
+    Cursor,
+    Empty,
+    Malformed,
+    Ok,
+    Outcome,
+    Protocol,
+    Request,
+    SourceBase,
+    Step,
+    Transient,
+    Validators,
+    When,
+)
+from assets.tables.readers.magic import NAMES, kind_of, wide
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Feed
+    from assets.tables.rows import RowStream
+
+DATASETS = "dataset"
+"""Where the data sets stand in a catalogue of either version."""
+NO_SPACE = " \t\r\n\f\v\u00a0\u200b\ufeff"
+
+
+class DcatUsSource(SourceBase):
+    """`source:` of one agency's data.json."""
+
+    protocol: Literal["dcat_us"]
+    url: str = Field(pattern=r"^https?://[^\s/?#{}]+[^\s{}]*$", description="Address of the catalogue, mostly /data.json.")
+    rows: Literal["dataset", "distribution"] = Field("dataset", description="One row a data set, or one a distribution of it.")
+    conforms_to: tuple[str, ...] = Field(
+        (
+            "https://project-open-data.cio.gov/v1.1/schema",
+            "https://resources.data.gov/dcat-us/3",
+            "https://resources.data.gov/resources/dcat-us3",
+            "DCAT-US 3.0",
+        ),
+        description=(
+            "What the catalogue may say that it conforms to, or begin with; one that says something else is refused, one that "
+            "says nothing is not."
+        ),
+    )
+    volatile: tuple[str, ...] = Field(
+        ("modified",),
+        description="Dotted paths in a data set that make no news alone, like a date of today on each; an interval is none.",
+    )
+    unordered: tuple[str, ...] = Field(
+        ("keyword", "theme", "language", "bureauCode", "programCode", "references"),
+        description="Lists of a data set whose order says nothing: they are sorted.",
+    )
+
+    @property
+    def address(self) -> str:
+        return self.url
+
+
+class DcatUs(Protocol[DcatUsSource]):
+    """One response is the whole catalogue."""
+
+    name: ClassVar[str] = "dcat_us"
+    Source: ClassVar[type[SourceBase]] = DcatUsSource
+
+    def plan(self, feed: Feed, source: DcatUsSource, when: When) -> Iterable[Step]:
+        return [Step()]
+
+    def request(self, feed: Feed, source: DcatUsSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
+        return conditional_get(source.url, {"Accept": "application/json"}, source.auth, step, cursor, validators)
+
+    def classify(
+        self,
+        source: DcatUsSource,
+        request: Request,
+        status: int,
+        headers: Mapping[str, str],
+        head: bytes,
+        tail: bytes,
+        length: int,
+        complete: bool,
+    ) -> Outcome:
+        by = by_status(status, headers)
+        if by is not None:
+            return by
+        if length == 0:
+            return Malformed("an empty body in place of a catalogue")
+        if not complete:
+            return Transient("the connection ended before the end of the catalogue")
+        if kind_of(head) != "json":
+            return Malformed(f"{NAMES[kind_of(head)]} in place of a catalogue")
+        whole = length <= len(head)
+        return _meaning(source, look(head, whole), whole, tail, wide(head))
+
+    def canonical_sha256(self, source: DcatUsSource, body: Body) -> str | None:
+        """Of all data sets in any order, each without what is volatile; they are read one at a time, whatever the size."""
+        from assets.tables.readers.batches import Order  # loads Arrow: not at definition load
+        from assets.tables.readers.json_reader import open_records
+
+        try:
+            records, file = open_records(body.path, DATASETS, Order(()))
+            with file:
+                digests = sorted(_digest(source, record) for record in records)
+        except (UnreadableSource, RecursionError):
+            return None
+        return hashlib.sha256(b"".join(digests)).hexdigest()
+
+    def parse(self, feed: Feed, source: DcatUsSource, bodies: Sequence[Body]) -> RowStream:
+        from assets.tables.readers.json_reader import open_records, stream_of  # loads Arrow: not at definition load
+        from assets.tables.readers.open import order_of
+
+        order = order_of(feed)
+        if len(bodies) != 1:
+            raise order.refuse(f"{len(bodies)} catalogues in one fetch", "run the feed again")
+        with bodies[0].path.open("rb") as start:
+            kind = kind_of(start.read(HEAD_BYTES))
+        if kind not in ("json", "empty"):
+            raise order.refuse(f"{NAMES[kind]} in place of a catalogue", "look at the archived body; correct source.url")
+        records, file = open_records(bodies[0].path, DATASETS, order)
+        made = (row for record in records for row in _rows(source, record))
+        return stream_of(made, order, file.encoding.name, close=file)
+
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not parts.path.lower().endswith("/data.json"):
+            return None
+        return {"protocol": self.name, "url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"}
+
+
+def _meaning(source: DcatUsSource, seen: Look, whole: bool, tail: bytes, utf16: bool) -> Outcome:
+    if seen.broken:
+        return Malformed("no JSON in place of a catalogue")
+    if seen.cut or (not whole and not utf16 and tail.rstrip()[-1:] != (b"}" if seen.root == "{" else b"]")):
+        return Transient("the catalogue is cut off: its JSON does not end")
+    if seen.root == "[":
+        return Malformed("a bare list, as before DCAT-US 1.1; a catalogue is an object with 'dataset'")
+    if seen.listed not in (None, "list") or (whole and seen.listed is None):
+        said = f", but '{in_words(seen.said)}'" if seen.said else ""
+        return Malformed(f"JSON without a list 'dataset'{said}")
+    if seen.conforms and not any(same_standard(said, known) for said in seen.conforms for known in source.conforms_to):
+        said = in_words(seen.conforms[0])
+        return Malformed(f"the catalogue conforms to '{said}', which source.conforms_to does not name: look at its rows first")
+    return Empty("the catalogue lists no data set") if seen.empty else Ok()
+
+
+# --- data sets as records ---------------------------------------------------------------------------------------------------
+
+
+def _rows(source: DcatUsSource, record: Any) -> Iterator[Any]:
+    """The record with its order-free lists in order and what is told from its fields; or one for each of its distributions."""
+    if not isinstance(record, dict):
+        yield record
+        return
+    from assets.tables.readers.batches import text_of
+    from assets.tables.readers.json_reader import Broken
+
+    identifier = record.get("identifier")
+    if isinstance(identifier, (dict, list, bool)):
+        yield Broken("the identifier is no text", text_of(record) or "")
+        return
+    modified, listed = record.get("modified"), _listed(record.get("distribution"))
+    row = {name: in_order(value) if name in source.unordered else value for name, value in record.items()}
+    # White space alone identifies nothing: the contract says that a value is required, and the row goes to quarantine.
+    row["identifier"] = identifier if identifier is not None and str(identifier).strip(NO_SPACE) else None
+    row |= {"modified_at": dated(modified), "modified_every": every(modified), "distributions": len(listed)}
+    row |= {"formats": _formats(listed), "content_sha256": _digest(source, record).hex()}
+    if source.rows == "dataset":
+        yield row
+        return
+    for number, one in enumerate(listed, 1):
+        if not isinstance(one, dict):
+            yield Broken("a distribution that is no object", text_of(row) or "")
+            continue
+        url = one.get("downloadURL") or one.get("accessURL")
+        yield row | {"distribution": one, "distribution_number": number, "distribution_url": url}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _formats(distributions: Sequence[Any]) -> list[str]:
+    """The media types of the distributions, else their formats; each once, in order."""
+    found = (one.get("mediaType") or one.get("format") for one in distributions if isinstance(one, dict))
+    return sorted({text.strip() for text in found if isinstance(text, str) and text.strip()})
+
+
+def _digest(source: DcatUsSource, record: Any) -> bytes:
+    """Of one data set. That it is updated each week is news, though it stands where others write today's date."""
+    dropped = [path for path in source.volatile if path != "modified" or every(_modified(record)) is None]
+    return bytes.fromhex(value_sha256(_marked(record), dropped, source.unordered))
+
+
+def _modified(record: Any) -> Any:
+    return record.get("modified") if isinstance(record, dict) else None
+
+
+def _marked(value: Any) -> Any:
+    """The value with its numbers marked, so that 1 is not "1", nor 1.0."""
+    from assets.tables.readers.batches import NumberText
+
+    if isinstance(value, dict):
+        return {name: _marked(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_marked(inner) for inner in value]
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and not isinstance(value, NumberText)):
+        return value
+    return {"#": str(value)}
+
+
+PROTOCOL = DcatUs()
