@@ -137,7 +137,8 @@ class DcatUs(Protocol[DcatUsSource]):
         if kind not in ("json", "empty"):
             raise order.refuse(f"{NAMES[kind]} in place of a catalogue", "look at the archived body; correct source.url")
         records, file = open_records(bodies[0].path, DATASETS, order)
-        made = (row for record in records for row in _rows(source, record))
+        hashed = "content_sha256" in order.wanted
+        made = (row for record in records for row in _rows(source, record, hashed))
         return stream_of(made, order, file.encoding.name, close=file)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
@@ -166,7 +167,7 @@ def _meaning(source: DcatUsSource, seen: Look, whole: bool, tail: bytes, utf16: 
 # --- data sets as records ---------------------------------------------------------------------------------------------------
 
 
-def _rows(source: DcatUsSource, record: Any) -> Iterator[Any]:
+def _rows(source: DcatUsSource, record: Any, hashed: bool) -> Iterator[Any]:
     """The record with its order-free lists in order and what is told from its fields; or one for each of its distributions."""
     if not isinstance(record, dict):
         yield record
@@ -183,7 +184,9 @@ def _rows(source: DcatUsSource, record: Any) -> Iterator[Any]:
     # White space alone identifies nothing: the contract says that a value is required, and the row goes to quarantine.
     row["identifier"] = identifier if identifier is not None and str(identifier).strip(NO_SPACE) else None
     row |= {"modified_at": dated(modified), "modified_every": every(modified), "distributions": len(listed)}
-    row |= {"formats": _formats(listed), "content_sha256": _digest(source, record).hex()}
+    row["formats"] = _formats(listed)
+    if hashed:
+        row["content_sha256"] = _digest(source, record).hex()
     if source.rows == "dataset":
         yield row
         return

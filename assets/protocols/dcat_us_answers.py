@@ -64,8 +64,9 @@ def look(head: bytes, whole: bool) -> Look:
         found["broken"] = not found["cut"]
     except (ijson.JSONError, ValueError, ArithmeticError):
         found["broken"] = True
-    if not whole and found.get("cut"):
-        found["cut"] = False
+    # No object and no list ends otherwise, wherever in a number or a word it was cut.
+    ended = text.rstrip()[-1:] in (b"}", b"]")
+    found |= {"cut": whole and (found.get("cut", False) or not ended), "broken": found.get("broken", False) and (ended or not whole)}
     return Look(**found)
 
 
