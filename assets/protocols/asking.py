@@ -326,9 +326,11 @@ class Asker:
         tally = None
         if protocol.paged:
             try:
-                tally = _counted(protocol.parse(self._feed, self._source, [body]))
+                stream = protocol.parse(self._feed, self._source, [body])
+                tally = _counted(stream)
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
+            outcome = outcome if stream.page is None else Ok(stream.page)
         stamp = request.stamp or version or protocol.provider_stamp(self._source, headers, exchange.head)
         return Answer(exchange, outcome, tally, protocol.canonical_sha256(self._source, body), stamp)
 

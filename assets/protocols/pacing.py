@@ -71,13 +71,17 @@ class Broken:
 
 @dataclass(frozen=True)
 class Paging:
-    """The pages of one step so far. `first`: the previous page's first record, in any comparable form."""
+    """The pages of one step so far. `first`: the previous page's first record, in any comparable form.
+
+    `mark`: the cursor that led to the last page whose number is a power of two; a circle of cursors meets it (Brent).
+    """
 
     max_pages: int
     total: int | None = None
     rows: int = 0
     page: int = 1
     token: str | None = None
+    mark: str | None = None
     first: Hashable = None
     restarts: int = 0
 
@@ -107,13 +111,18 @@ class Paging:
                 return seen, Done()
             if rows == 0:
                 return seen, Broken(f"page {self.page} is empty after {seen.rows} of {total} rows")
+            if info.next_cursor is None and self.token is not None:
+                return seen, Broken(f"the pages end after {seen.rows} of {total} rows")
         elif rows == 0 or (info.next_cursor is None and self._last(info, rows)):
             return seen, Done()
         if info.next_cursor is not None and info.next_cursor == self.token:
             return seen, Broken(f"page {self.page} leads to itself: the same cursor twice")
+        if info.next_cursor is not None and info.next_cursor == self.mark:
+            return seen, Broken(f"page {self.page} leads back to a page that came before: the cursors go in a circle")
         if self.page >= self.max_pages:
             return seen, Broken(f"there are more than {self.max_pages} pages (source.limits.max_pages)")
-        after = replace(seen, page=self.page + 1, token=info.next_cursor)
+        page = self.page + 1
+        after = replace(seen, page=page, token=info.next_cursor, mark=self.mark if page & self.page else info.next_cursor)
         return after, Next(Cursor(page=after.page, offset=after.rows, token=after.token))
 
     def _again(self, otherwise: str) -> tuple[Paging, Restart | Broken]:

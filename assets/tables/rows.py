@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from assets.protocols.kernel import PageInfo
 
 ROW = "_source_row"
 """int64: ordinal of the record in its fetch, from 1, header lines not counted, broken records counted."""
@@ -46,6 +49,7 @@ class RowStream:
     `records_read`: records handed over so far, broken ones included.
     `tally`: counts the records in place of reading `batches`, where that is cheaper; raises what reading them would. Whoever wraps
     `batches` drops it.
+    `page`: what the page says of itself, where only reading all of it tells (RDF, whose statements stand in any order).
     """
 
     wanted: tuple[str, ...]
@@ -54,3 +58,4 @@ class RowStream:
     encoding: str | None = None
     records_read: int = 0
     tally: Callable[[], Tally] | None = None
+    page: PageInfo | None = None

@@ -289,7 +289,10 @@ def _once(feed: Feed, agency: Paper, request: Request, lead: bool) -> tuple[Outc
         outcome = outcome if isinstance(found, Ok) else found
     if isinstance(outcome, Ok) and feed.protocol.paged and not lead:  # a lead has no rows
         try:
-            parsed(feed, [body])
+            stream = feed.protocol.parse(feed, feed.source, [body])
+            for _ in stream.batches:
+                pass
         except UnreadableSource as error:
             return Malformed(error.what), body
+        outcome = outcome if stream.page is None else Ok(stream.page)
     return outcome, body

@@ -103,3 +103,31 @@ def test_a_short_page_ends_an_answer_without_total_and_cursor() -> None:
     paging, follows = Paging(max_pages=9).take(PageInfo(page_size=10), 10, "a")
     assert isinstance(follows, Next)
     assert isinstance(paging.take(PageInfo(page_size=10), 4, "b")[1], Done)
+
+
+@given(st.integers(0, 20), st.integers(1, 20))
+def test_links_that_go_in_a_circle_are_found_soon(before: int, circle: int) -> None:
+    """Pages 0, 1, 2, … lead on until one leads back; none begins like the page before it, and nobody says how many there are."""
+    at, pages, paging = 0, 0, Paging(max_pages=10_000)
+    while True:
+        at = before if at == before + circle - 1 else at + 1
+        pages += 1
+        paging, follows = paging.take(PageInfo(next_cursor=str(at)), 1, pages)
+        if isinstance(follows, Broken):
+            break
+    assert "itself" in follows.why or "circle" in follows.why
+    assert pages <= 4 * (before + circle) + 4
+
+
+@given(st.integers(1, 300))
+def test_links_that_lead_on_are_followed_to_the_end(count: int) -> None:
+    paging = Paging(max_pages=10_000)
+    for page in range(1, count + 1):
+        paging, follows = paging.take(PageInfo(next_cursor=None if page == count else str(page)), 1, page)
+        assert isinstance(follows, Next if page < count else Next if count == 1 else Done)
+
+
+def test_links_that_end_before_the_total_are_told() -> None:
+    paging, _ = Paging(max_pages=9).take(PageInfo(total=9, next_cursor="b"), 3, "r1")
+    _, follows = paging.take(PageInfo(total=9), 3, "r4")
+    assert follows == Broken("the pages end after 6 of 9 rows")
