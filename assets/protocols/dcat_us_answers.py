@@ -66,7 +66,8 @@ def look(head: bytes, whole: bool) -> Look:
         found["broken"] = True
     # No object and no list ends otherwise, wherever in a number or a word it was cut.
     ended = text.rstrip()[-1:] in (b"}", b"]")
-    found |= {"cut": whole and (found.get("cut", False) or not ended), "broken": found.get("broken", False) and (ended or not whole)}
+    found["broken"] = found.get("broken", False) and (ended or not whole)
+    found["cut"] = whole and (found.get("cut", False) or not ended)
     return Look(**found)
 
 

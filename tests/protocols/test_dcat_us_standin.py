@@ -115,7 +115,8 @@ def test_a_catalogue_is_one_request_and_asked_again_with_its_etag(clean: Scene) 
     [
         ("html_200", "Malformed", 2), ("empty_body_200", "Malformed", 2), ("status_404", "Gone", 1),
         ("status_403", "AuthFailed", 1),
-        ("status_500", "Transient", 5), ("truncated_gzip", "Transient", 5), ("double_gzip", "Malformed", 2), ("xxe", "Malformed", 2),
+        ("status_500", "Transient", 5), ("truncated_gzip", "Transient", 5), ("double_gzip", "Malformed", 2),
+        ("xxe", "Malformed", 2),
         ("redirect_other_host", "BadRequest", 1),
         ("redirect_private", "BadRequest", 1), ("quota_after_n:0", "RateLimited", 5),
     ],
