@@ -34,6 +34,7 @@ REAL: dict[str, tuple[str, int, int, dict[str, int]]] = {
     "kr.mois.legal_dong_codes": ("kr-legal-dong-codes.cp949.csv", 46180, 46180, {}),
     "au.translink.cairns_stops": ("gtfs-cairns.zip", 416, 416, {}),
     "au.translink.cairns_stop_times": ("gtfs-cairns.zip", 37790, 37790, {}),
+    "us.cftc.datasets": ("dcat-us-cftc.json", 7, 7, {}),
 }
 
 

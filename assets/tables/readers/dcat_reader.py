@@ -58,7 +58,9 @@ def read_page(data: bytes, form: RdfFormat, base: str, languages: tuple[str, ...
         tuple(says.record(dataset) for dataset in says.datasets()),
         bool(says.typed(f"{DCAT}Catalog")),
         tuple(sorted({str(o).strip() for name in ("next", "nextPage") for o in says.of(None, HYDRA + name)} - {""})),
-        tuple(sorted({int(o) for o in says.of(None, f"{HYDRA}totalItems") if re.fullmatch(r"\d{1,15}", str(o).strip(), re.ASCII)})),
+        tuple(
+            sorted({int(_clean(o)) for o in says.of(None, f"{HYDRA}totalItems") if re.fullmatch(r"\d{1,15}", _clean(o), re.ASCII)})
+        ),
     )
 
 

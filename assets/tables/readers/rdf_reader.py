@@ -16,7 +16,7 @@ from xml.sax import SAXParseException, make_parser
 from xml.sax.handler import ErrorHandler, LexicalHandler, feature_external_ges, feature_namespaces, property_lexical_handler
 from xml.sax.xmlreader import InputSource
 
-from rdflib import Graph
+from rdflib import Graph, URIRef
 from rdflib import Literal as Text
 from rdflib.plugins.parsers import jsonld, notation3, ntriples, rdfxml
 from rdflib.plugins.shared.jsonld.context import Context
@@ -36,7 +36,7 @@ class NotRdf(ValueError):
 
 def graph_of(data: bytes, form: RdfFormat, base: str, contexts: Mapping[str, Any] | None = None) -> Graph:
     """The statements of one document; all but RDF/XML is UTF-8. `contexts`: of JSON-LD, by address. Raises NotRdf."""
-    graph = Graph()
+    graph = Graph(store="SimpleMemory", bind_namespaces="none")
     read: dict[str, Callable[[], None]] = {
         "ttl": lambda: _turtle(graph, data, base),
         "rdf": lambda: _xml(graph, data, base),
@@ -57,6 +57,8 @@ def graph_of(data: bytes, form: RdfFormat, base: str, contexts: Mapping[str, Any
         raise NotRdf("values nested too deeply") from None
     except Exception as error:  # noqa: BLE001  rdflib raises whatever its code meets in hostile bytes
         raise NotRdf(f"no {NAMES[form]} that can be read ({type(error).__name__})") from None
+    # Its prefixes hold on to the graph, which would outlive its page until a garbage collection.
+    graph.namespace_manager = None  # type: ignore[assignment]
     return graph
 
 
@@ -125,7 +127,7 @@ class _Statements(rdfxml.RDFXMLHandler):
         try:
             return super().absolutize(uri)
         except ValueError:  # http://[…
-            return rdfxml.URIRef(uri)
+            return URIRef(uri)
 
     def property_element_start(self, name: Any, qname: Any, attrs: Any) -> None:
         super().property_element_start(name, qname, attrs)
@@ -155,15 +157,15 @@ def _xml(graph: Graph, data: bytes, base: str) -> None:
     source = InputSource()
     source.setPublicId(base)
     source.setByteStream(BytesIO(data))
-    handler = _Statements(graph)
-    handler.setDocumentLocator(source)
     parser = make_parser()  # noqa: S317  a DOCTYPE ends it, and external entities are off
     parser.setFeature(feature_namespaces, True)
     parser.setFeature(feature_external_ges, False)
     parser.setProperty(property_lexical_handler, _NoDoctype())
-    parser.setContentHandler(handler)
+    statements = _Statements(graph)
+    parser.setContentHandler(statements)
     parser.setErrorHandler(ErrorHandler())
     parser.parse(source)
+    statements.stack.clear()  # it holds on to its owner, and that to the graph
 
 
 # --- JSON-LD ----------------------------------------------------------------------------------------------------------------

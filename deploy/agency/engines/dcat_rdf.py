@@ -180,11 +180,15 @@ def _reply(triples: Sequence[Triple], form: str, count: int, asked: Asked) -> Re
     chance = random.Random(count)  # noqa: S311
     order = chance.sample(list(triples), len(triples))
     renamed = [(_renamed(s, count), p, _renamed(o, count)) for s, p, o in order]
-    if form == "jsonld":
-        body = _json(renamed, asked.fault("remote_context") is not None)
-    else:
-        body = {"nt": _lines, "ttl": _turtle, "rdf": _xml, "xml": _xml}[form](renamed)
+    body = written(renamed, form, remote=asked.fault("remote_context") is not None)
     return Reply(200, {"content-type": TYPES[form]}, body.encode())
+
+
+def written(triples: Sequence[Triple], form: str, *, remote: bool = False) -> str:
+    """The statements as a document. `remote`: JSON-LD whose context is elsewhere."""
+    if form == "jsonld":
+        return _json(triples, remote)
+    return {"nt": _lines, "ttl": _turtle, "rdf": _xml, "xml": _xml}[form](triples)
 
 
 def _renamed(node: Node, count: int) -> Node:
