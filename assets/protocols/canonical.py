@@ -26,9 +26,9 @@ def canonical_json_sha256(body: Payload, volatile: Sequence[str], unordered: Seq
         return None
     try:
         value = json.loads(body.read_bytes(), parse_float=_number, parse_int=_number)
+        return value_sha256(value, volatile, unordered)
     except (ValueError, RecursionError):
         return None
-    return value_sha256(value, volatile, unordered)
 
 
 def value_sha256(value: Any, volatile: Sequence[str] = (), unordered: Sequence[str] = ()) -> str:
@@ -36,16 +36,17 @@ def value_sha256(value: Any, volatile: Sequence[str] = (), unordered: Sequence[s
     for field in volatile:
         value = _changed(value, field.split("."), _dropped)
     for field in unordered:
-        value = _changed(value, field.split("."), in_order)
-    return hashlib.sha256(_text(value).encode("utf-8", "surrogatepass")).hexdigest()
+        value = _changed(value, field.split("."), _in_order)
+    return hashlib.sha256(canonical_text(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def in_order(value: Any) -> Any:
+def _in_order(value: Any) -> Any:
     """A list sorted by its members' canonical text, anything else as it is."""
-    return sorted(value, key=_text) if isinstance(value, list) else value
+    return sorted(value, key=canonical_text) if isinstance(value, list) else value
 
 
-def _text(value: Any) -> str:
+def canonical_text(value: Any) -> str:
+    """JSON with sorted keys and no white space."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -1,21 +1,21 @@
 """DCAT-US: an agency's catalogue as one JSON file, `data.json`, versions 1.1 and 3.0 (protocols.md 3.15).
 
-Here are what the catalogue must be, what makes news of it, and its data sets as records. Finding records in JSON of any size is
-`tables/readers/`; what is deleted, and the guard against a catalogue that shrank, are the table's.
+Here are the request, what the catalogue must be, and that orders and dates alone make no news. Its data sets as records are
+`dcat_us_records.py`; what is deleted, and the guard against a catalogue that shrank, are the table's.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.canonical import in_order, value_sha256
-from assets.protocols.dcat_us_answers import Look, dated, every, look, same_standard
+from assets.protocols.dcat_us_answers import Look, look, same_standard
+from assets.protocols.dcat_us_records import digest_of, rows_of
 from assets.protocols.http_answers import by_status, conditional_get
 from assets.protocols.json_answers import in_words
 from assets.protocols.kernel import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 DATASETS = "dataset"
 """Where the data sets stand in a catalogue of either version."""
-NO_SPACE = " \t\r\n\f\v\u00a0\u200b\ufeff"
 
 
 class DcatUsSource(SourceBase):
@@ -120,7 +119,7 @@ class DcatUs(Protocol[DcatUsSource]):
         try:
             records, file = open_records(body.path, DATASETS, Order(()))
             with file:
-                digests = sorted(_digest(source, record) for record in records)
+                digests = sorted(digest_of(source, record) for record in records)
         except (UnreadableSource, RecursionError):
             return None
         return hashlib.sha256(b"".join(digests)).hexdigest()
@@ -138,7 +137,7 @@ class DcatUs(Protocol[DcatUsSource]):
             raise order.refuse(f"{NAMES[kind]} in place of a catalogue", "look at the archived body; correct source.url")
         records, file = open_records(bodies[0].path, DATASETS, order)
         hashed = "content_sha256" in order.wanted
-        made = (row for record in records for row in _rows(source, record, hashed))
+        made = (row for record in records for row in rows_of(source, record, hashed))
         return stream_of(made, order, file.encoding.name, close=file)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
@@ -162,73 +161,6 @@ def _meaning(source: DcatUsSource, seen: Look, whole: bool, tail: bytes, utf16: 
         said = in_words(seen.conforms[0])
         return Malformed(f"the catalogue conforms to '{said}', which source.conforms_to does not name: look at its rows first")
     return Empty("the catalogue lists no data set") if seen.empty else Ok()
-
-
-# --- data sets as records ---------------------------------------------------------------------------------------------------
-
-
-def _rows(source: DcatUsSource, record: Any, hashed: bool) -> Iterator[Any]:
-    """The record with its order-free lists in order and what is told from its fields; or one for each of its distributions."""
-    if not isinstance(record, dict):
-        yield record
-        return
-    from assets.tables.readers.batches import text_of
-    from assets.tables.readers.json_reader import Broken
-
-    identifier = record.get("identifier")
-    if isinstance(identifier, (dict, list, bool)):
-        yield Broken("the identifier is no text", text_of(record) or "")
-        return
-    modified, listed = record.get("modified"), _listed(record.get("distribution"))
-    row = {name: in_order(value) if name in source.unordered else value for name, value in record.items()}
-    # White space alone identifies nothing: the contract says that a value is required, and the row goes to quarantine.
-    row["identifier"] = identifier if identifier is not None and str(identifier).strip(NO_SPACE) else None
-    row |= {"modified_at": dated(modified), "modified_every": every(modified), "distributions": len(listed)}
-    row["formats"] = _formats(listed)
-    if hashed:
-        row["content_sha256"] = _digest(source, record).hex()
-    if source.rows == "dataset":
-        yield row
-        return
-    for number, one in enumerate(listed, 1):
-        if not isinstance(one, dict):
-            yield Broken("a distribution that is no object", text_of(row) or "")
-            continue
-        url = one.get("downloadURL") or one.get("accessURL")
-        yield row | {"distribution": one, "distribution_number": number, "distribution_url": url}
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _formats(distributions: Sequence[Any]) -> list[str]:
-    """The media types of the distributions, else their formats; each once, in order."""
-    found = (one.get("mediaType") or one.get("format") for one in distributions if isinstance(one, dict))
-    return sorted({text.strip() for text in found if isinstance(text, str) and text.strip()})
-
-
-def _digest(source: DcatUsSource, record: Any) -> bytes:
-    """Of one data set. That it is updated each week is news, though it stands where others write today's date."""
-    dropped = [path for path in source.volatile if path != "modified" or every(_modified(record)) is None]
-    return bytes.fromhex(value_sha256(_marked(record), dropped, source.unordered))
-
-
-def _modified(record: Any) -> Any:
-    return record.get("modified") if isinstance(record, dict) else None
-
-
-def _marked(value: Any) -> Any:
-    """The value with its numbers marked, so that 1 is not "1", nor 1.0."""
-    from assets.tables.readers.batches import NumberText
-
-    if isinstance(value, dict):
-        return {name: _marked(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_marked(inner) for inner in value]
-    if value is None or isinstance(value, bool) or (isinstance(value, str) and not isinstance(value, NumberText)):
-        return value
-    return {"#": str(value)}
 
 
 PROTOCOL = DcatUs()

@@ -53,6 +53,18 @@ def test_what_is_no_json_has_no_digest(tmp_path: Path, body: bytes) -> None:
     assert digest(tmp_path, body) is None
 
 
+def test_lists_whose_order_says_nothing_are_sorted_and_no_other(tmp_path: Path) -> None:
+    def digest_of(value: Any) -> str | None:
+        (tmp_path / "body").write_text(json.dumps(value))
+        return canonical_json_sha256(tmp_path / "body", ("sets.day",), ("sets.words", "sets.parts.words"))
+
+    one = {"sets": [{"words": ["b", 1, {"z": 1, "a": None}], "rows": [1, 2], "day": 1, "parts": {"words": [2, 1]}}]}
+    two = {"sets": [{"words": [{"a": None, "z": 1}, "b", 1], "rows": [1, 2], "day": 2, "parts": {"words": [1, 2]}}]}
+    assert digest_of(one) == digest_of(two) is not None
+    for path, value in {"rows": [2, 1], "words": ["b", 1], "other": None}.items():
+        assert digest_of({"sets": [one["sets"][0] | {path: value}]}) != digest_of(one)
+
+
 def test_without_volatile_paths_bytes_are_compared(tmp_path: Path) -> None:
     (tmp_path / "body").write_text("{}")
     assert canonical_json_sha256(tmp_path / "body", ()) is None

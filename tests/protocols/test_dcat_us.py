@@ -222,6 +222,14 @@ def test_numbers_and_odd_identifiers_and_records_that_are_none(tmp_path: Path) -
     assert batch.column("_problem").to_pylist() == [None, odd, odd, no_object, no_object, None, odd]
 
 
+@pytest.mark.parametrize("depth", [400, 900])
+def test_a_record_nested_without_end_costs_no_other(tmp_path: Path, depth: int) -> None:
+    nested = json.dumps(catalogue(one(), one("b", keyword=["DEEP"]), one("c"))).replace('"DEEP"', "[" * depth + "]" * depth)
+    columns = ["identifier", "keyword", "content_sha256"]
+    found = read(tmp_path, feed(columns), nested.encode())
+    assert [row[0] for row in found] in (["a-1", "b", "c"], ["a-1", None, "c"])
+
+
 @pytest.mark.parametrize("body", [b"<html></html>", b"", b"[]", b'{"dataset": 3}', b'{"a": 1}', b"{", b"\x00", b"[" * 9000])
 def test_what_is_no_catalogue_cannot_be_read(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(UnreadableSource):
@@ -230,8 +238,19 @@ def test_what_is_no_catalogue_cannot_be_read(tmp_path: Path, body: bytes) -> Non
 
 def test_large_and_small_catalogues_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader goes through a large file as a stream: nothing may depend on that."""
-    whole = catalogue(*[one(str(n), size=1.50, keyword=["z", "a"], modified="R/P1W" if n % 2 else "2026-01-01") for n in range(50)])
-    columns = [*KEYS, "keyword", "size", "content_sha256"]
+    whole = catalogue(
+        *[
+            one(
+                str(n),
+                size=1.50,
+                keyword=["z", "a"],
+                theme=[10, 9.5, "9", {"n": 2.5}, True, None],
+                modified="R/P1W" if n % 2 else "2026-01-01",
+            )
+            for n in range(50)
+        ]
+    )
+    columns = [*KEYS, "keyword", "size", "content_sha256", "theme"]
     small, small_digest = read(tmp_path, feed(columns), whole), digest(tmp_path, whole)
     monkeypatch.setattr(json_reader, "SMALL", 100)
     assert read(tmp_path, feed(columns), whole) == small and small[0][7:9] == ('["a","z"]', "1.5")

@@ -155,6 +155,14 @@ def test_new_dates_and_orders_on_the_same_data_sets_are_no_new_version(clean: Sc
     assert before.accepted == 20 and len(table(clean)) == 20
 
 
+def test_the_same_bytes_under_another_etag_are_no_news(clean: Scene) -> None:
+    """The digest of the whole file comes first."""
+    clean.fault("etag_flip_same_bytes")
+    first, again = clean.fetch(), clean.fetch()
+    assert (again.outcome, again.body_fetch_id, again.payload_sha256) == ("NotModified", first.fetch_id, first.payload_sha256)
+    assert [r["status"] for r in clean.requests] == [200, 200]
+
+
 def test_one_data_set_that_did_change_is_news(clean: Scene, agency: Scene) -> None:
     build(clean, clean.fetch())
     agency.serve([sets(20)[0] | {"title": "Deep wells", "keyword": ["c", "a0", "b"]}, *sets(20)[1:]])
