@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-_FORWARD = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
+_FORWARD = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\],]', re.DOTALL)
 # In reversed text a quote inside a string is followed by the backslash that stood before it.
-_BACKWARD = re.compile(r'"[^"]*(?:"(?=\\)[^"]*)*"|[{}\[\],]', re.DOTALL)
+_BACKWARD = re.compile(r'"[^"]*(?:"(?=\\)[^"]*)*"(?!\\)|["{}\[\],]', re.DOTALL)
 _NAME = re.compile(r'\s*"((?:[^"\\]|\\.){1,100})"\s*:\s*(.)', re.DOTALL)
 
 
@@ -73,6 +73,8 @@ def _first(text: str) -> tuple[dict[str, Any] | None, int]:
     depth, comma = 0, 0
     for token in _FORWARD.finditer(text):
         one = token[0]
+        if one == '"':
+            break  # the text ends within a string
         if one in ("{", "["):
             depth += 1
         elif one in ("}", "]"):
@@ -91,6 +93,8 @@ def _last(text: str) -> dict[str, Any] | None:
     depth, comma, size = 0, None, len(text)
     for token in _BACKWARD.finditer(text[::-1]):
         one = token[0]
+        if one == '"':
+            break  # the text begins within a string
         if one in ("}", "]"):
             depth += 1
         elif one in ("{", "["):

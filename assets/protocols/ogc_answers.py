@@ -47,7 +47,7 @@ def page_of(seen: Members, leads: str | None, *, first: bool, by_links: bool, ex
     if returned == 0 and first:
         return Malformed(f"no features, though numberMatched says {total}") if total else Empty("no features")
     if leads or not by_links:
-        return Ok(PageInfo(total=total, next_cursor=leads))
+        return Ok(PageInfo(total=total, next_cursor=leads if by_links else None))
     if total is None:
         return Ok(PageInfo(page_size=EVERY))
     if first and returned is not None and returned < total:

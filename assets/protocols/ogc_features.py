@@ -145,15 +145,13 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
             return Malformed(f"coordinates in {in_words(system)} in place of {_crs(source.crs)}")
         if recounts(request.url):
             return recounted(seen)
-        by_links, leads = source.paging == "next", None
-        if by_links:
-            found = next_of(seen.values.get("links"), request.url, source.address, source.auth, source.redirect_hosts)
-            if found is not None and not isinstance(found, str):
-                return found
-            leads = found
+        leads = next_of(seen.values.get("links"), request.url, source.address, source.auth, source.redirect_hosts)
+        by_links = source.paging == "next"
+        if by_links and leads is not None and not isinstance(leads, str):
+            return leads
         return page_of(
             seen,
-            leads,
+            leads if isinstance(leads, str) else None,
             first=request.page == 1,
             by_links=by_links,
             exact=source.total == "exact",
@@ -171,7 +169,7 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
                     continue
                 page = next(iter(records_of(body.path, (), order)), None)
                 features = page.get("features") if isinstance(page, dict) else None
-                if not isinstance(features, list):
+                if not isinstance(page, dict) or not isinstance(features, list):
                     raise order.refuse("a page without a list of features", "look at the archived body")
                 if wrong := miscounted(page, len(features)):
                     raise order.refuse(wrong, "look at the archived body")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CODES = {400: "InvalidParameterValue", 404: "NotFound", 500: "NoApplicableCode"}
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
-KNOWN = {"limit", "offset", "after", "bbox", "datetime", "crs", "sortby", "f", "api_key"}
+KNOWN = {"limit", "offset", "after", "bbox", "datetime", "crs", "sortby", "f", "api_key", "hole"}
 
 
 class OgcOptions(Strict):
@@ -87,12 +87,12 @@ def _page(
         total += start
     hole = asked.fault("empty_page_more_true")
     more = after < len(features)
-    if hole and start and hole.count == 2:
+    if hole and "hole" not in params and 0 < start <= limit:
         found, after, more = [], start, True
     links = [{"rel": "self", "type": "application/geo+json", "href": _href(options, route, {"f": "json"}, asked)}]
     if (more or asked.fault("ogc_next_again")) and options.pages != "none" and not _silent(asked):
         # as pygeoapi: what was asked for goes along, but for the format
-        kept = {n: v for n, v in params.items() if n not in ("f", "offset", "after")}
+        kept = {n: v for n, v in params.items() if n not in ("f", "offset", "after")} | ({} if found else {"hole": "1"})
         if asked.fault("ogc_key_in_links") is None:
             kept.pop("api_key", None)
         if options.pages == "after" and found:
