@@ -14,10 +14,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from pydantic import Field, model_validator
 
 from assets.protocols.canonical import canonical_json_sha256
+from assets.protocols.feature_pages import features_in
 from assets.protocols.http_answers import by_status
 from assets.protocols.json_answers import asked, in_words, odd_body
 from assets.protocols.json_members import members_of
-from assets.protocols.json_pages import Around, records_of, rows_of_records
+from assets.protocols.json_pages import Around, rows_of_records
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -167,10 +168,7 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
             for body in bodies:
                 if recounts(body.url):
                     continue
-                page = next(iter(records_of(body.path, (), order)), None)
-                features = page.get("features") if isinstance(page, dict) else None
-                if not isinstance(page, dict) or not isinstance(features, list):
-                    raise order.refuse("a page without a list of features", "look at the archived body")
+                page, features = features_in(body.path, order)
                 if wrong := miscounted(page, len(features)):
                     raise order.refuse(wrong, "look at the archived body")
                 yield from features

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import pytest
 
@@ -35,6 +35,7 @@ from assets.protocols.kernel import (
     Ok,
     Outcome,
     PageInfo,
+    Pending,
     Request,
     Validators,
     When,
@@ -278,12 +279,14 @@ def _asked(feed: Feed, agency: Paper, request: Request, lead: bool) -> tuple[Out
     )
 
 
-def _once(feed: Feed, agency: Paper, request: Request, lead: bool) -> tuple[Outcome, Body]:
+def _once(feed: Feed, agency: Paper, request: Request, lead: bool, polls: int = 20) -> tuple[Outcome, Body]:
     status, headers, data = agency.answer(request)
     path = agency.folder / "page"
     path.write_bytes(data)
     body = Body(path, headers, request.url, request.step, request.page)
     outcome = feed.protocol.classify(feed.source, request, status, headers, data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data), True)
+    if isinstance(outcome, Pending) and polls:
+        return _once(feed, agency, replace(request, url=urljoin(request.url, outcome.poll_url)), lead, polls - 1)
     if isinstance(outcome, Ok) and not lead:
         found, _ = feed.protocol.examine(feed.source, body)
         outcome = outcome if isinstance(found, Ok) else found
