@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, unquote_plus, urljoin, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urljoin, urlsplit
 
 from assets.protocols.http_answers import keyed
 from assets.protocols.kernel import Auth, BadRequest, Malformed, Outcome
@@ -17,6 +17,7 @@ from assets.transport import address
 LONGEST_LINK = 8_000
 _PREFERRED = ("geo+json", "json", "")
 _PORTS = {"http": 80, "https": 443}
+_AS_IT_CAME = "%/:?#[]@!$&'()*+,;=-._~"
 
 
 def next_of(links: Any, here: str, items: str, auth: Auth, hosts: tuple[str, ...]) -> str | Outcome | None:
@@ -72,12 +73,14 @@ def _clean(url: str, auth: Auth) -> str:
     base, mark, query = url.partition("?")
     name = (auth.name or "key").lower() if auth.kind == "query_key" else None
     kept = [pair for pair in query.split("&") if name is None or unquote_plus(pair.partition("=")[0]).lower() != name]
-    query = "&".join(kept).replace("{", "%7B").replace("}", "%7D")
-    return f"{base if auth.kind == 'path_key' else _plain(base)}{mark if query else ''}{query}"
+    parts = urlsplit(base)
+    where = base if auth.kind == "path_key" else parts._replace(path=_sendable(parts.path)).geturl()
+    return f"{where}{mark}{_sendable('&'.join(kept))}" if any(kept) else where
 
 
-def _plain(text: str) -> str:
-    return text.replace("{", "%7B").replace("}", "%7D")
+def _sendable(text: str) -> str:
+    """The text as it may stand in a request: braces, spaces and control characters encoded, all else as it came."""
+    return quote(text, safe=_AS_IT_CAME)
 
 
 def keyed_at_home(url: str, items: str, headers: Mapping[str, str], auth: Auth) -> tuple[str, dict[str, str]]:

@@ -157,6 +157,7 @@ def test_addresses_are_recognised_and_no_key_is_kept() -> None:
         ("/ogc/next/page/2", "https://open.example/ogc/next/page/2"),
         ("//open.example/ogc/collections/stations/items?offset=10", f"{ITEMS}?offset=10"),
         (f"  {ITEMS}?offset=10#top ", f"{ITEMS}?offset=10"),
+        (f"{ITEMS}?name=Bad Aibling&\x01=서|\r\nHost: x", f"{ITEMS}?name=Bad%20Aibling&%01=%EC%84%9C%7CHost:%20x"),
     ],
 )
 def test_a_link_at_home_is_followed_as_it_is(href: str, url: str) -> None:
@@ -217,6 +218,11 @@ def test_a_key_in_the_path_stays_a_placeholder() -> None:
     url = "https://open.example/{secret:OGC_KEY}/ogc/collections/stations/items"
     found = leads("https://open.example/******/ogc/collections/stations/items?offset=10", url, base_url=base, auth=auth)
     assert after(found, base_url=base, auth=auth).url == f"{url}?offset=10"
+
+
+def test_a_host_with_a_name_that_is_no_ascii_stays_as_it_is() -> None:
+    url = "https://자료.example/collections/stations/items?offset=10"
+    assert leads(url, "https://자료.example/collections/stations/items", base_url="https://자료.example") == url
 
 
 def test_a_link_cannot_name_a_secret_of_ours() -> None:
