@@ -119,7 +119,7 @@ async def _look(
     now: datetime,
 ) -> Sample:
     feed = provisional(source, [_NOBODY], country=country)
-    known = Secrets(secrets, feed=feed.id, auth=feed.source.auth)
+    known = Secrets(secrets, feed=feed.id, auth=feed.source.auth, declared=feed.source.model_dump_json())
     async with HttpTransport(transport) as opened:
 
         async def ask(request: Request) -> Exchange:

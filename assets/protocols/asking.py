@@ -202,7 +202,8 @@ class Asker:
                     # at the same address the same question is put again; elsewhere the result is fetched
                     if decision.url != request.url:
                         request = replace(request, method="GET", body=None)
-                    request = replace(request, url=decision.url, headers=headers)
+                    # an address out of an answer holds no place of ours to be filled in
+                    request = replace(request, url=decision.url.replace("{", "%7B").replace("}", "%7D"), headers=headers)
                     delay = min(max(outcome.after_s, 1.0), 600.0)
                 else:
                     return replace(answer, outcome=Transient("the agency did not finish the export in time"))

@@ -150,7 +150,7 @@ def counted(feed: Feed, body: Body) -> tuple[int, int | None]:
     """The events of a count, and how many the service gives at once where it says so. Raises UnreadableSource."""
     from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 
-    with body.path.open("rb") as file:
+    with body.payload.open() as file:
         data = file.read(HEAD_BYTES)
     if plain := _PLAIN_COUNT.fullmatch(data):
         return int(plain[1]), None
@@ -181,7 +181,7 @@ def _lines(feed: Feed, bodies: Sequence[Body]) -> Iterator[Any]:
         names: list[str] = []
         if body.path.stat().st_size == 0:
             raise order.refuse("an empty page", "look at the archived body")
-        with open_utf8(body.path, declared=order.encoding, korean=order.korean, where=order.where) as file:
+        with open_utf8(body.payload, declared=order.encoding, korean=order.korean, where=order.where) as file:
             for raw in file.lines(_LINE_LIMIT):
                 line = raw.decode("utf-8", "replace")
                 if not line.strip():

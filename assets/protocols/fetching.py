@@ -71,7 +71,7 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
     now = now or deps.clock.now()
     started = deps.clock.now()
     fetch_id = new_fetch_id(started)
-    secrets = Secrets(deps.secrets, feed=feed.id, auth=feed.source.auth)
+    secrets = Secrets(deps.secrets, feed=feed.id, auth=feed.source.auth, declared=feed.source.model_dump_json())
     with spool_folder(deps.workdir, fetch_id) as spool:
         async with Transport(deps.transport, lookup=deps.lookup, now=deps.clock.now) as transport:
             one = _Fetch(feed, partition, deps, secrets, transport, spool, fetch_id, started)

@@ -152,7 +152,7 @@ def rows_of(feed: Feed, bodies: Sequence[Body], form: str, elements: Sequence[st
 
     def records() -> Iterator[Any]:
         for body in bodies:
-            for row in _lines(body, order) if form == "csv" else records_of(body.path, (), order):
+            for row in _lines(body, order) if form == "csv" else records_of(body.payload, (), order):
                 if isinstance(row, dict):
                     row = dict.fromkeys(names) | row
                     yield row | _failed(row, elements) if flags else row
@@ -176,7 +176,7 @@ def _lines(body: Body, order: Order) -> Iterator[Any]:
     names: list[str] = []
     if body.path.stat().st_size == 0:
         raise order.refuse("an empty table", "look at the archived body")
-    with open_utf8(body.path, declared=order.encoding, korean=order.korean, where=order.where) as file:
+    with open_utf8(body.payload, declared=order.encoding, korean=order.korean, where=order.where) as file:
         text = (line.decode("utf-8", "replace") for line in file.lines(_LINE_LIMIT))
         try:
             for cells in csv.reader(text):

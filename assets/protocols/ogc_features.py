@@ -177,7 +177,7 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
 
     def canonical_sha256(self, source: OgcFeaturesSource, body: Body) -> str | None:
         """A page carries the moment of its making, and links that may hold a cursor of the day."""
-        return canonical_json_sha256(body.path, ("timeStamp", "links"))
+        return canonical_json_sha256(body.payload, ("timeStamp", "links"))
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         parts = urlsplit(url)

@@ -188,7 +188,7 @@ class Wfs(Protocol[WfsSource]):
     def canonical_sha256(self, source: WfsSource, body: Body) -> str | None:
         if source.format == "gml" or counts(body.url):
             return gml_sha256(body.path)
-        return canonical_json_sha256(body.path, source.volatile)
+        return canonical_json_sha256(body.payload, source.volatile)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         parts = urlsplit(url)

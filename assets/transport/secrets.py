@@ -22,10 +22,16 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 
 class Secrets:
-    """The secrets of one feed. `values`: environment name → value; only the names that the feed uses are ever read."""
+    """The secrets of one feed. `values`: environment name → value; only the names that the feed declares are ever read.
 
-    def __init__(self, values: Mapping[str, str], *, feed: str, auth: Auth) -> None:
+    `declared`: the text of the declaration, where places for secrets may stand besides those of `auth`. A place that an agency's
+    answer smuggled into an address is none of them, and is sent as it stands.
+    """
+
+    def __init__(self, values: Mapping[str, str], *, feed: str, auth: Auth, declared: str = "") -> None:
         self._values, self._feed, self._auth = values, feed, auth
+        named = (auth.secret, auth.name if auth.kind == "access_key" else None)
+        self._names = {name for name in named if name} | set(PLACEHOLDER.findall(declared))
         self._known: dict[str, str] = {}
         self._masked: set[str] = set()
         self._mask: re.Pattern[bytes] | None = None
@@ -41,11 +47,11 @@ class Secrets:
 
     def fill_url(self, url: str) -> str:
         """The URL to send: every placeholder filled, percent-encoded exactly once. Raises SettingsError for a missing one."""
-        return PLACEHOLDER.sub(lambda m: quote(self._value(m[1]), safe=""), url)
+        return PLACEHOLDER.sub(lambda m: quote(self._value(m[1]) if m[1] in self._names else m[0], safe=""), url)
 
     def fill_header(self, value: str) -> str:
         """The header value to send, filled as it is."""
-        return PLACEHOLDER.sub(lambda m: self._value(m[1]), value)
+        return PLACEHOLDER.sub(lambda m: self._value(m[1]) if m[1] in self._names else m[0], value)
 
     def _value(self, name: str) -> str:
         if name not in self._known:

@@ -37,7 +37,7 @@ def make_tables(files: Mapping[str, Path], folder: Path) -> dict[str, list[str]]
     live = {}
     for feed_id, file in files.items():
         feed = load_feed(FEEDS / feed_id)
-        body = Body(path=file, headers={}, url=feed.source.address)
+        body = Body(file=file, headers={}, url=feed.source.address)
         work = folder / feed.relation
         staged = stage(feed, feed.protocol.parse(feed, feed.source, [body]), work / "staged.parquet")
         judged = judge(feed, staged, work, source_id="20261101T000000Z-00000001", fetched_at=datetime(2026, 11, 1, tzinfo=UTC))

@@ -26,6 +26,16 @@ def _forms(key: str) -> list[str]:
     return [key, once, once.lower() if key.islower() else once, quote(once, safe=""), key.replace("/", "\\/"), quote(key, safe="/")]
 
 
+def test_a_place_that_the_feed_does_not_declare_is_sent_as_it_stands() -> None:
+    """An answer may name the place of another feed's key in an address that is asked next."""
+    values = {"AGENCY_KEY": "k" * 20, "OTHER_KEY": "o" * 20}
+    known = Secrets(values, feed="kr.x.y", auth=_AUTH, declared='{"a": "{secret:THIRD_KEY}"}')
+    assert known.fill_url("https://a.example/?k={secret:OTHER_KEY}") == "https://a.example/?k=%7Bsecret%3AOTHER_KEY%7D"
+    assert known.fill_header("{secret:OTHER_KEY}") == "{secret:OTHER_KEY}"
+    with pytest.raises(SettingsError, match="the key that the agency issued"):
+        known.fill_url("https://a.example/?k={secret:THIRD_KEY}")
+
+
 @given(st.data())
 def test_masking_does_not_depend_on_chunk_borders(data: st.DataObject) -> None:
     key = data.draw(_KEYS)
