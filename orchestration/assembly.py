@@ -126,10 +126,21 @@ def feed_job(feed: Feed) -> FeedJob:
 
 
 def feed_schedule(feed: Feed, job: Job, running: bool) -> dg.ScheduleDefinition:
-    """The feed's own cron expression in its own time zone; running with the daemon, if the feed is enabled and has its key."""
+    """The feed's own cron expression in its own time zone; running with the daemon, if the feed is enabled and has its key.
+
+    A tick asks for the partitions that are due by then, each in a run of its own.
+    """
+
+    def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        keys = feed.due(context.scheduled_execution_time)
+        if not keys:
+            return dg.SkipReason("no partition is due yet")
+        return [dg.RunRequest(partition_key=key) for key in keys]
+
     return dg.ScheduleDefinition(
         name=job_name(feed),
         job=job,
+        execution_fn=due if feed.partitions else None,
         cron_schedule=feed.schedule.cron,
         execution_timezone=feed.schedule.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,

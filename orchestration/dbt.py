@@ -20,6 +20,7 @@ from assets.errors import Blocked, MadangError
 from assets.feeds.model import Feed
 from assets.models import publish_model
 from assets.platform import Platform
+from assets.tables.assets import when_tables_change
 from assets.tables.dbt_sources import DBT_PROJECT, empty_table, prepare_landing, tables_vars
 from assets.tables.index import live_paths, read_index
 from orchestration.failures import guard
@@ -33,6 +34,7 @@ class Translator(DagsterDbtTranslator):
 
     def __init__(self, feeds: Mapping[str, Feed]) -> None:
         super().__init__(settings=DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_code_references=False))
+        self._condition = when_tables_change(feeds.values())
         self._tables = {feed.relation: feed.segments for feed in feeds.values()}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
@@ -46,7 +48,7 @@ class Translator(DagsterDbtTranslator):
         return f"dbt_{folder}"
 
     def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any]:
-        return dg.AutomationCondition.eager()
+        return self._condition
 
 
 def manifest_path() -> Path:

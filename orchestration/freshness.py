@@ -7,6 +7,8 @@ import dagster as dg
 from croniter import croniter
 
 from assets.archive.assets import archive_key_of
+from assets.archive.fetches import CONFIRMING
+from assets.archive.ledger import Ledger
 from assets.feeds.model import Feed, Schedule
 from assets.platform import Platform
 
@@ -24,6 +26,17 @@ def last_due(schedule: Schedule, now: datetime, ticks: int = MISSED_TICKS) -> da
     return due.astimezone(UTC)
 
 
+def last_confirmed(ledger: Ledger, feed: Feed, due: datetime) -> datetime | None:
+    """When the agency was last asked with success; None: never. Of a partitioned feed, for the newest partition of that tick.
+
+    A backfill of old years says nothing of the month that the schedule asks for.
+    """
+    newest = next(iter(feed.due(due)), None)
+    if feed.partitions is None or newest is None:
+        return ledger.confirmed_at(feed.id)
+    return max((r.finished_at for r in ledger.history(feed.id) if r.partition == newest and r.outcome in CONFIRMING), default=None)
+
+
 def confirmed_on_time(feed: Feed) -> dg.AssetChecksDefinition:
     """The check `confirmed_on_time` of `archive/<feed>`: it reads the ledger and asks nobody."""
 
@@ -35,8 +48,8 @@ def confirmed_on_time(feed: Feed) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         platform: Platform = context.resources.platform
-        confirmed = platform.ledger.confirmed_at(feed.id)
         due = last_due(feed.schedule, platform.now())
+        confirmed = last_confirmed(platform.ledger, feed, due)
         return dg.AssetCheckResult(
             passed=confirmed is not None and confirmed >= due,
             severity=dg.AssetCheckSeverity.WARN,

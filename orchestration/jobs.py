@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.errors import DeclarationError
+from assets.errors import Blocked, DeclarationError, MadangError, UnreadableSource
 from assets.feeds.model import Feed
 from assets.platform import Platform
 from orchestration.failures import guard
@@ -15,6 +15,10 @@ from orchestration.failures import guard
 
 class FeedConfig(dg.Config):
     feed: str = Field(description="Id of the feed, like kr.seoul.bike_hourly")
+
+
+class PartConfig(FeedConfig):
+    partition: str = Field("", description="One partition, like 2026-11; empty: all that were fetched (or the feed has none)")
 
 
 class AsOfConfig(FeedConfig):
@@ -52,36 +56,69 @@ def _moment(text: str) -> datetime:
 
 
 @dg.op(required_resource_keys={"platform"}, name="judge_all_again")
-def _judge_all_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
+def _judge_all_again(context: dg.OpExecutionContext, config: PartConfig) -> None:
     _judge(context, config, everything=True)
 
 
 @dg.op(required_resource_keys={"platform"}, name="judge_last_again")
-def _judge_last_again(context: dg.OpExecutionContext, config: FeedConfig) -> None:
+def _judge_last_again(context: dg.OpExecutionContext, config: PartConfig) -> None:
     _judge(context, config, everything=False)
 
 
-def _judge(context: dg.OpExecutionContext, config: FeedConfig, *, everything: bool) -> None:
-    """Build the feed's table from the archive: from all its fetches, or from the last one on top of what is live."""
-    from assets.archive.assets import DATA_VERSION_TAG, table_is_known
-    from assets.tables.assets import build_feed_table, check_results, metadata_of, table_key_of
-    from assets.tables.index import read_index
+def _judge(context: dg.OpExecutionContext, config: PartConfig, *, everything: bool) -> None:
+    """Build the feed's table from the archive: from all its fetches, or from the last one on top of what is live.
+
+    Partition by partition where it has them; one that is refused stops no other, and fails the run at its end.
+    """
+    from assets.tables.replay import fetched_partitions
 
     platform: Platform = context.resources.platform
     with guard():
         feed = _feed(platform, config.feed)
-        result = build_feed_table(platform, feed, force=everything)
-        context.log.info(f"{feed.id}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined")
-        for check in check_results(feed, result.checks, set()):
-            context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
-        result.raise_if_blocked()
-        key, found = table_key_of(feed), metadata_of(platform, feed, result)
-        index = read_index(platform.store, feed.id)
-        if index is None or (not result.changed and table_is_known(context.instance, platform.store, feed)):
-            context.log_event(dg.AssetObservation(asset_key=key, metadata=found))
-        else:
-            version = {DATA_VERSION_TAG: index.data_version}
-            context.log_event(dg.AssetMaterialization(asset_key=key, metadata=found, tags=version))
+        wanted: list[str | None] = [feed.partition(config.partition or None, platform.now()) if config.partition else None]
+        if feed.partitions is not None and not config.partition:
+            wanted = [*fetched_partitions(feed, platform.ledger)]
+        if not wanted:
+            raise MadangError("nothing was ever fetched", where=feed.id, mend=f"madang feed run {feed.id}")
+        refused = []
+        for partition in wanted:
+            try:
+                _judge_part(context, platform, feed, partition, everything=everything)
+            except (Blocked, UnreadableSource) as error:
+                if len(wanted) == 1:
+                    raise
+                context.log.error(f"{partition}: {error}")
+                refused.append((partition, error))
+        if refused:
+            names = ", ".join(str(partition) for partition, _ in refused)
+            checks = tuple(dict.fromkeys(name for _, error in refused if isinstance(error, Blocked) for name in error.checks))
+            raise Blocked(
+                f"{len(refused)} of {len(wanted)} partitions keep their last good version: {names}",
+                checks=checks,
+                where=feed.id,
+                mend=f"the run's log says why; of {refused[0][0]}: {refused[0][1].what}",
+            )
+
+
+def _judge_part(context: dg.OpExecutionContext, platform: Platform, feed: Feed, partition: str | None, *, everything: bool) -> None:
+    from assets.archive.assets import DATA_VERSION_TAG, table_is_known
+    from assets.tables.assets import build_feed_table, check_results, metadata_of, table_key_of
+    from assets.tables.index import read_index
+
+    result = build_feed_table(platform, feed, partition=partition, force=everything)
+    name = f"{feed.id} {partition}" if partition else feed.id
+    context.log.info(f"{name}: {result.rows_read} read, {result.accepted} accepted, {result.quarantined} quarantined")
+    for check in check_results(feed, result.checks, set()):
+        context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
+    result.raise_if_blocked()
+    key, found = table_key_of(feed), metadata_of(platform, feed, result)
+    index = read_index(platform.store, feed.id)
+    version = index.version_of(partition) if index else None
+    if version is None or (not result.changed and table_is_known(context.instance, platform.store, feed, partition)):
+        context.log_event(dg.AssetObservation(asset_key=key, partition=partition, metadata=found))
+    else:
+        tags = {DATA_VERSION_TAG: version}
+        context.log_event(dg.AssetMaterialization(asset_key=key, partition=partition, metadata=found, tags=tags))
 
 
 @dg.op(required_resource_keys={"platform"}, name="rebuild_as_of")
@@ -137,7 +174,7 @@ def _form(op: str, config: type[dg.Config]) -> dict[str, Any]:
 
 
 @dg.job(
-    config=_form("judge_all_again", FeedConfig),
+    config=_form("judge_all_again", PartConfig),
     description="Rebuild a feed's table from all its archived fetches, with today's contract. The agency is not asked.",
 )
 def rerun_from_archive() -> None:
@@ -145,7 +182,7 @@ def rerun_from_archive() -> None:
 
 
 @dg.job(
-    config=_form("judge_last_again", FeedConfig),
+    config=_form("judge_last_again", PartConfig),
     description="Judge the last archived fetch of a feed again after its contract was mended: the quarantine's second chance.",
 )
 def retry_quarantine() -> None:

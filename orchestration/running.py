@@ -56,12 +56,21 @@ class RunResult:
     error: str = ""
     changed: frozenset[tuple[str, ...]] = frozenset()
     metadata: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+    failure: dict[str, Any] = field(default_factory=dict)
 
 
 def run_job(
-    definitions: dg.Definitions, name: str, opened: dg.DagsterInstance, *, selection: Iterable[Any] | None = None
+    definitions: dg.Definitions,
+    name: str,
+    opened: dg.DagsterInstance,
+    *,
+    selection: Iterable[Any] | None = None,
+    partition: str | None = None,
 ) -> RunResult:
-    """Execute a job in this process and wait. Failures are returned, not raised."""
+    """Execute a job (for one partition) in this process and wait. Failures are returned, not raised.
+
+    Where it failed, `failure` is what the failed step says of that: class, outcome, failed checks.
+    """
     job = definitions.resolve_job_def(name)
     # The run's own log keeps everything; the terminal is for what the command says, and dbt would print on it.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as printed, contextlib.redirect_stdout(printed):
@@ -69,6 +78,7 @@ def run_job(
             instance=opened,
             raise_on_error=False,
             asset_selection=list(selection) if selection else None,
+            partition_key=partition,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     metadata: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -81,17 +91,20 @@ def run_job(
             metadata[key] = {label: getattr(value, "value", value) for label, value in body.metadata.items()}
             if not event.is_asset_observation:
                 changed.add(key)
-    return RunResult(result.run_id, result.success, _first_error(result), frozenset(changed), metadata)
+    error, said = _first_error(result)
+    return RunResult(result.run_id, result.success, error, frozenset(changed), metadata, said)
 
 
-def _first_error(result: Any) -> str:
+def _first_error(result: Any) -> tuple[str, dict[str, Any]]:
+    """The sentence of the first failure, and its metadata."""
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
             if failure.user_failure_data is not None and failure.user_failure_data.description:
-                return str(failure.user_failure_data.description)
-            return str(failure.error.cause.message if failure.error.cause else failure.error.message).strip()
-    return "" if result.success else "the run failed; its log in the Dagster UI says why"
+                said = {label: value.value for label, value in failure.user_failure_data.metadata.items()}
+                return str(failure.user_failure_data.description), said
+            return str(failure.error.cause.message if failure.error.cause else failure.error.message).strip(), {}
+    return "" if result.success else "the run failed; its log in the Dagster UI says why", {}
 
 
 def find_feed(feeds: Mapping[str, Feed], id_: str, problems: Sequence[Problem] = ()) -> Feed:

@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 
 from assets.errors import DeclarationError
 from assets.feeds.model import Feed
+from assets.feeds.partitions import MANY
+from assets.protocols.queries import places_of
 from assets.yaml_document import Document, InvalidDeclaration, Problem, read, validate
 from assets.yaml_sentences import Location, dotted
 
@@ -40,13 +42,15 @@ class Loaded(NamedTuple):
 class Check:
     """What can be told of declarations without running them. `notes` do not stop a feed; `problems` do.
 
-    `next_runs`: by feed id, the next run times of its schedule, in the schedule's time zone.
+    `next_runs`: by feed id, the next run times of its schedule, in the schedule's time zone; `partitions`: by the id of those that
+    have some, which there are and which a run asks for.
     """
 
     feeds: dict[str, Feed] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     next_runs: dict[str, list[datetime]] = field(default_factory=dict)
+    partitions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def load_feed(path: Path) -> Feed:
@@ -103,7 +107,28 @@ def check(paths: Iterable[Path], *, now: datetime | None = None) -> Check:
         found.problems.extend(_expectation_problems(feed, document, file))
         found.notes.extend(_secret_notes(feed, document, file))
         found.next_runs[feed.id] = next_runs(feed, now)
+        if feed.partitions is not None:
+            found.partitions[feed.id] = told = partitions_told(feed, now or datetime.now(UTC))
+            if told["count"] > MANY:
+                line, what = (
+                    document.line(("partitions",)),
+                    f"{told['count']:,} partitions; above {MANY:,} each change takes seconds",
+                )
+                found.notes.append(Problem(str(file), line, "partitions.every", what, "choose a longer period"))
     return found
+
+
+def partitions_told(feed: Feed, now: datetime) -> dict[str, Any]:
+    """Which partitions there are by now, and which of them a run asks for by itself."""
+    assert feed.partitions is not None
+    keys = feed.partitions.keys(feed.schedule, now)
+    return {
+        "every": feed.partitions.every,
+        "count": len(keys),
+        "first": keys[0] if keys else None,
+        "last": keys[-1] if keys else None,
+        "due": feed.partitions.due(feed.schedule, now),
+    }
 
 
 def next_runs(feed: Feed, now: datetime | None = None, count: int = NEXT_RUNS) -> list[datetime]:
@@ -194,6 +219,9 @@ def _load(file: Path) -> tuple[Feed, Document]:
         line = document.line(("id",))
         what = f"is '{feed.id}', but its folder is named '{folder}'"
         raise InvalidDeclaration([Problem(str(file), line, "id", what, "give the folder the name of the id")])
+    if feed.partitions is None and "partition" in places_of(feed.source.model_dump(mode="json")):
+        what, mend = "{partition} is filled in from the partitions, and there are none", "declare partitions: {every: …, start: …}"
+        raise InvalidDeclaration([Problem(str(file), document.line(("source",)), "source", what, mend)])
     return feed, document
 
 

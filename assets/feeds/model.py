@@ -5,14 +5,18 @@ Reading the file, with line numbers for its errors, is `load.py`; what `source:`
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from assets.errors import DeclarationError
+from assets.feeds.partitions import Partitions
 from assets.protocols.kernel import Protocol, SourceBase, registry
+from assets.protocols.periods import divides
+from assets.protocols.queries import SPAN_PLACES, QuerySource, Window, places_of
 from quality.contract import Contract, ExpectationSpec, Strict
 
 FEED_ID = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z][a-z0-9]*(_[a-z0-9]+)*)+$"
@@ -47,11 +51,11 @@ class Schedule(Strict):
     timezone: str = "Asia/Seoul"
     lag: timedelta = Field(
         timedelta(0),
-        description="ISO 8601 duration from a period's end to its data. For readers: no protocol acts on it yet.",
+        description="From a period's end to its data: PT20M, P3D. The default of source.window.lag and partitions.lag.",
     )
     lookback: timedelta = Field(
         timedelta(0),
-        description="How far back rows are revised. For readers: windowed protocols, which act on it, are not built yet.",
+        description="How far back rows are revised: {since} is the last answered fetch less this. (Partitions have `revised`.)",
     )
 
     @field_validator("cron")
@@ -121,6 +125,16 @@ class Contact(Strict):
     email: str | None = None
 
 
+def _cuts(window: Window, partitions: Partitions) -> None:
+    """Whether a partition can be asked for in the window's periods. ValueError where it cannot."""
+    if window.at or window.count != 1 or window.timezone is not None:
+        raise ValueError(
+            "window: in a partition it is only 'every' (and 'requests', 'lag', 'running'): all its periods are asked for"
+        )
+    if not divides(str(window.every), partitions.every) or window.every == partitions.every:
+        raise ValueError(f"window: a {partitions.every} is not made of whole {window.every}s; use a shorter period, or no window")
+
+
 class Feed(Strict):
     """One declared source of rows."""
 
@@ -132,6 +146,7 @@ class Feed(Strict):
     licence: Licence
     documentation: str | None = Field(None, description="Page where the agency documents the source.")
     schedule: Schedule
+    partitions: Partitions | None = Field(None, description="Parts by time, each fetched and replaced on its own.")
     enabled: bool = True
     source: AnySource
     incremental: Incremental = Incremental()
@@ -143,6 +158,62 @@ class Feed(Strict):
     contact: Contact | None = None
     owners: tuple[str, ...] = Field((), description="Dagster owners: e-mail addresses or team:name.")
     notes: str = ""
+
+    @field_validator("source")
+    @classmethod
+    def _filled_in(cls, source: SourceBase, info: ValidationInfo) -> SourceBase:
+        """What the source fills in of a moment is there: of a window, or of the feed's partitions."""
+        if "partitions" not in info.data:  # wrong itself, and told so
+            return source
+        partitions: Partitions | None = info.data["partitions"]
+        window = source.window if isinstance(source, QuerySource) else None
+        used = places_of(source.model_dump(mode="json", exclude={"each", "window"})) & SPAN_PLACES
+        if partitions is None:
+            if window is None and (moments := sorted(used - {"partition"})):
+                raise ValueError(
+                    f"{{{moments[0]}}} is filled in from the window: declare one, like window: {{every: day, count: 3}}"
+                )
+            return source
+        if not used:
+            raise ValueError(
+                "the request is the same for every partition, so each would get the same rows; "
+                "put {start:%Y%m}, {end:%Y%m} or {partition} where the agency wants the time, or take partitions out"
+            )
+        if window is not None:
+            _cuts(window, partitions)
+        return source
+
+    @model_validator(mode="after")
+    def _partitioned(self) -> Feed:
+        if self.partitions is None:
+            return self
+        if self.partitions.clock_goes_back(self.schedule):
+            zone = self.partitions.zone(self.schedule)
+            raise ValueError(f"partitions: an hour comes twice when the clock of {zone} goes back; set partitions.timezone: UTC")
+        columns = {c.name: c for c in self.contract.columns}
+        for name in self.partitions.columns:
+            if name not in columns:
+                raise ValueError(f"partitions.column names '{name}', which is no column of the contract")
+            column, whole = columns[name], isinstance(self.partitions.column, str)
+            if column.nullable:
+                raise ValueError(f"partitions.column: {name} says of which partition a row is, and needs 'nullable: false'")
+            if whole and column.type not in ("date", "timestamp"):
+                raise ValueError(f'partitions.column: {name} is no date or timestamp; give its form, like {{{name}: "%Y"}}')
+            if whole and column.type == "date" and self.partitions.every == "hour":
+                raise ValueError(f"partitions.column: {name} is a date, and does not say the hour")
+            if not whole and column.type not in ("integer", "string", "period"):
+                raise ValueError(
+                    f"partitions.column: only an integer, a string or a period has a form, and {name} is a {column.type}"
+                )
+        own = set(self.partitions.columns)
+        if self.incremental.kind == "upsert" and not (own and own <= set(self.contract.key)):
+            raise ValueError(
+                "incremental.kind: upsert in partitions needs partitions.column, and that in contract.key: a record that moves to "
+                "another partition would stay in both. Or use full, which replaces a partition whole"
+            )
+        if self.incremental.aliases:
+            raise ValueError("incremental.aliases follows a record through the whole table, and partitions are kept apart")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Feed:
@@ -165,6 +236,24 @@ class Feed(Strict):
     @property
     def deletes_mode(self) -> Literal["none", "snapshot_diff", "tombstone"]:
         return self.deletes.mode or ("snapshot_diff" if self.incremental.kind == "full" else "none")
+
+    def due(self, now: datetime) -> list[str | None]:
+        """What a run asks for by itself: the partitions that are due, newest first; None is the whole of a feed that has none."""
+        return [None] if self.partitions is None else [*self.partitions.due(self.schedule, now)]
+
+    def partition(self, key: str | None, now: datetime) -> str | None:
+        """The key, if there is such a partition by now, or None for a feed without; DeclarationError where it is neither."""
+        if self.partitions is None:
+            if key is None:
+                return None
+            raise DeclarationError(
+                f"it has no partitions, so there is no '{key[:40]}'", where=self.id, mend="leave --partition out"
+            )
+        if key is None:
+            raise DeclarationError(
+                "it is fetched by partition", where=self.id, mend="name one; madang feed check shows the first and the last"
+            )
+        return self.partitions.checked(self.schedule, key, now, where=self.id)
 
     @property
     def segments(self) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
-from urllib.parse import quote
 
 from pydantic import Field
 
@@ -28,6 +27,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
+from assets.protocols.queries import fill_address, partition_places
 from assets.tables.readers.spec import FileShape
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ class HttpFileSource(FileShape, SourceBase):
     """`source:` of a feed that is one file behind a URL."""
 
     protocol: Literal["http_file"]
-    url: str = Field(pattern=r"^https?://[^\s/?#]+[^\s]*$", description="Address of the file; {partition} is the partition's key.")
+    url: str = Field(
+        pattern=r"^https?://[^\s/?#]+[^\s]*$",
+        description=("Address of the file; may hold {partition}, its key, and {start:%Y} and {end:%Y}, its ends."),
+    )
     method: Literal["GET"] = "GET"
     headers: dict[str, str] = Field(
         default_factory=dict, description="Extra request headers (Accept, Referer); keys belong to auth."
@@ -60,11 +63,10 @@ class HttpFile(Protocol[HttpFileSource]):
     Source: ClassVar[type[SourceBase]] = HttpFileSource
 
     def plan(self, feed: Feed, source: HttpFileSource, when: When) -> Iterable[Step]:
-        return [Step(params={"partition": when.partition} if when.partition else {})]
+        return [Step(params=partition_places(feed, when))]
 
     def request(self, feed: Feed, source: HttpFileSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        url = source.url.replace("{partition}", quote(step.params.get("partition", ""), safe=""))
-        return conditional_get(url, source.headers, source.auth, step, cursor, validators)
+        return conditional_get(fill_address(source.url, step.params), source.headers, source.auth, step, cursor, validators)
 
     def classify(
         self,

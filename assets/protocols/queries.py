@@ -1,22 +1,24 @@
-"""What a feed asks for: parameters with places to fill in, one query for each of several values, windows of time.
+"""What a feed asks for: parameters with places to fill in, one query for each of several values, windows of time, partitions.
 
 Shared by every protocol whose requests have parameters. Pure: the moment of the fetch is an argument. How a query becomes an
-address, a path or a body is each protocol's own.
+address, a path or a body is each protocol's own; which partitions there are is the feed's (`assets/feeds/partitions.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
 from assets.protocols.kernel import SourceBase, Step, When
+from assets.protocols.periods import Every, before, cut, floor, following
 from quality.contract import Strict
 
 if TYPE_CHECKING:
@@ -28,7 +30,11 @@ Value = str | int | float | None
 
 _PLACE = re.compile(r"\{([a-z_][A-Za-z0-9_]*)(?::([^{}]*))?\}")
 _MOMENTS = ("start", "end", "last", "since")
-_EVERY = ("hour", "day", "week", "month", "quarter", "year")
+SPAN_PLACES = frozenset({"partition", "start", "end", "last"})
+"""Places that the partition of a fetch fills in."""
+
+Span = tuple[datetime, datetime, datetime]
+"""(start, end, last) of one request, aware. `end` is past the end; `last` is where the last period begins."""
 
 
 class Window(Strict):
@@ -37,10 +43,13 @@ class Window(Strict):
     Give `every`, for whole periods, or `at`, for the moments of a day at which the agency issues something.
     """
 
-    every: Literal["hour", "day", "week", "month", "quarter", "year"] | None = Field(None, description="Length of a period.")
+    every: Every | None = Field(None, description="Length of a period.")
     at: tuple[str, ...] = Field((), description="Times of day at which something is issued, like 02:00, in place of `every`.")
     count: int = Field(1, gt=0, le=5_000, description="How many periods, the latest last.")
-    lag: timedelta = Field(timedelta(0), description="From the end of a period (or a moment of `at`) to its data; PT10M, P3D.")
+    lag: timedelta = Field(
+        timedelta(0),
+        description="From the end of a period (or a moment of `at`) to its data: PT10M, P3D. Default: schedule.lag (running: none).",
+    )
     running: bool = Field(False, description="Ask for the period that has not ended yet, too.")
     requests: Literal["each", "one"] = Field("each", description="One request for each period, or one from the first to the last.")
     timezone: str | None = Field(None, description="Zone of the periods; default: the schedule's.")
@@ -82,7 +91,7 @@ class QuerySource(SourceBase):
         default_factory=dict,
         description=(
             "Parameters, unencoded; empty ones are not sent. May hold {partition}, {start:%Y%m%d}, {end:…} and {last:…} of the "
-            "window, {since:…}, and the names of `each`."
+            "window or the partition, {since:…}, and the names of `each`."
         ),
     )
     each: dict[str, tuple[str | int, ...]] | tuple[dict[str, str | int], ...] = Field(
@@ -96,8 +105,6 @@ class QuerySource(SourceBase):
         names = {name for entry in self.each_values() for name in entry}
         if clash := sorted(names & {*_MOMENTS, "partition"}):
             raise ValueError(f"each: '{clash[0]}' is a name of Madang's own; choose another")
-        if self.window is None and (moments := sorted(self.placed & {"start", "end", "last"})):
-            raise ValueError(f"{{{moments[0]}}} is filled in from the window: declare one, like window: {{every: day, count: 3}}")
         return self
 
     @cached_property
@@ -122,13 +129,49 @@ def places_of(value: Any) -> set[str]:
 
 def steps_of(feed: Feed, source: QuerySource, when: When) -> list[Step]:
     """One step a query: each combination of values in each period, periods in order. `params` of a step are what `fill` needs."""
-    zone = ZoneInfo((source.window.timezone if source.window else None) or feed.schedule.timezone)
+    zone = zone_of(feed, source.window)
     common: dict[str, Any] = {"since": when.since.astimezone(zone) if when.since else None, "partition": when.partition}
-    spans = [dict(zip(("start", "end", "last"), span, strict=True)) for span in periods(source.window, when.now, zone)]
-    found = [{**common, **span, **values} for span in (spans if source.window else [{}]) for values in source.each_values()]
+    spans = [dict(zip(("start", "end", "last"), span, strict=True)) for span in spans_of(feed, source.window, when)]
+    timed = source.window is not None or (feed.partitions is not None and when.partition is not None)
+    found = [{**common, **span, **values} for span in (spans if timed else [{}]) for values in source.each_values()]
     if len(found) > MAX_QUERIES:
         raise ValueError(f"{len(found)} queries in one fetch; {MAX_QUERIES} are the most")
     return [Step(ordinal=n, params=params) for n, params in enumerate(found)]
+
+
+def zone_of(feed: Feed, window: Window | None) -> ZoneInfo:
+    """The zone of the moments that a query holds."""
+    if feed.partitions is not None:
+        return feed.partitions.zone(feed.schedule)
+    return ZoneInfo((window.timezone if window else None) or feed.schedule.timezone)
+
+
+def spans_of(feed: Feed, window: Window | None, when: When) -> list[Span]:
+    """The span of each request: the partition's own, cut into the window's periods where there is a window too; else the window's.
+
+    Of a partition that still runs, the periods that have ended, or with `running` those that have begun.
+    """
+    if window is not None and "lag" not in window.model_fields_set and not window.running:
+        window = window.model_copy(update={"lag": feed.schedule.lag})
+    if feed.partitions is None or when.partition is None:
+        return periods(window, when.now, zone_of(feed, window))
+    start, end = feed.partitions.span(feed.schedule, when.partition)
+    if window is None:
+        return [(start, end, start)]
+    assert window.every is not None  # the feed sees to it
+    until = when.now - window.lag
+    found = [one for one in cut(start, end, window.every) if (one[0] if window.running else one[1]) <= until]
+    return _asked(window, found)
+
+
+def partition_places(feed: Feed, when: When) -> dict[str, Any]:
+    """What `fill_address` needs to fill in the partition of a fetch, for protocols without queries."""
+    if when.partition is None:
+        return {"partition": ""}
+    if feed.partitions is None:
+        return {"partition": when.partition}
+    start, end = feed.partitions.span(feed.schedule, when.partition)
+    return {"partition": when.partition, "start": start, "end": end, "last": start}
 
 
 def query_of(source: QuerySource, step: Step) -> dict[str, str]:
@@ -147,20 +190,29 @@ def fill(text: str, step: Step) -> str:
 
     A moment's format is strftime's, and %q (quarter, 1 to 4) and %h (half, 1 or 2); one that ends with Z is in UTC.
     """
+    return _filled(text, step.params, lambda value, _: value)
+
+
+def fill_address(text: str, params: Mapping[str, Any]) -> str:
+    """An address with the places of its partition filled in, percent-encoded; a slash stays where a moment's format holds one."""
+    return _filled(text, params, lambda value, safe: quote(value, safe=safe))
+
+
+def _filled(text: str, params: Mapping[str, Any], encoded: Callable[[str, str], str]) -> str:
     missing = False
 
     def put(match: re.Match[str]) -> str:
         nonlocal missing
         name, form = match[1], match[2]
-        if name not in step.params and name not in (*_MOMENTS, "partition"):
+        if name not in params and name not in (*_MOMENTS, "partition"):
             return match[0]
-        value = step.params.get(name)
+        value = params.get(name)
         if value is None:
             missing = True
             return ""
         if not isinstance(value, datetime):
-            return str(value)
-        return moment_text(value, form or "%Y-%m-%dT%H:%M:%S%z")
+            return encoded(str(value), "")
+        return encoded(moment_text(value, form or "%Y-%m-%dT%H:%M:%S%z"), "/")
 
     done = _PLACE.sub(put, text)
     return "" if missing else done
@@ -177,13 +229,14 @@ def moment_text(moment: datetime, form: str) -> str:
 # --- periods --------------------------------------------------------------------------------------------------------------
 
 
-def periods(window: Window | None, now: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime, datetime]]:
-    """(start, end, last) of each request, aware in `zone`, oldest first. `end` is past the end; `last` is where the last period
-    begins, for agencies that mean both ends of a range.
-    """
+def periods(window: Window | None, now: datetime, zone: ZoneInfo) -> list[Span]:
+    """The span of each request, aware in `zone`, oldest first; `last` is for agencies that mean both ends of a range."""
     if window is None:
         return []
-    found = _moments(window, now, zone) if window.at else _spans(window, now, zone)
+    return _asked(window, _moments(window, now, zone) if window.at else _spans(window, now, zone))
+
+
+def _asked(window: Window, found: list[tuple[datetime, datetime]]) -> list[Span]:
     if window.requests == "one" and found:
         return [(found[0][0], found[-1][1], found[-1][0])]
     return [(start, end, start) for start, end in found]
@@ -203,39 +256,10 @@ def _moments(window: Window, now: datetime, zone: ZoneInfo) -> list[tuple[dateti
 def _spans(window: Window, now: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
     assert window.every is not None
     local = (now - window.lag).astimezone(zone)
-    start = _floor(local, window.every)
-    end = _next(start, window.every)
-    newest = (start, end) if window.running else (_before(start, window.every), start)
+    start = floor(local, window.every)
+    end = following(start, window.every)
+    newest = (start, end) if window.running else (before(start, window.every), start)
     found = [newest]
     while len(found) < window.count:
-        found.append((_before(found[-1][0], window.every), found[-1][0]))
+        found.append((before(found[-1][0], window.every), found[-1][0]))
     return list(reversed(found))
-
-
-def _floor(moment: datetime, every: str) -> datetime:
-    """The start of the period that the moment lies in, on the wall clock."""
-    if every == "hour":
-        return moment.replace(minute=0, second=0, microsecond=0)
-    day = moment.date()
-    if every == "week":
-        day -= timedelta(days=day.weekday())
-    elif every != "day":
-        month = {"month": day.month, "quarter": (day.month - 1) // 3 * 3 + 1, "year": 1}[every]
-        day = date(day.year, month, 1)
-    return datetime.combine(day, time(), moment.tzinfo)
-
-
-def _next(start: datetime, every: str) -> datetime:
-    if every == "hour":
-        return (start.astimezone(UTC) + timedelta(hours=1)).astimezone(start.tzinfo)
-    if every in ("day", "week"):
-        return datetime.combine(start.date() + timedelta(days=7 if every == "week" else 1), time(), start.tzinfo)
-    months = {"month": 1, "quarter": 3, "year": 12}[every]
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    return datetime.combine(date(year, month + 1, 1), time(), start.tzinfo)
-
-
-def _before(start: datetime, every: str) -> datetime:
-    if every == "hour":
-        return (start.astimezone(UTC) - timedelta(hours=1)).astimezone(start.tzinfo)
-    return _floor(datetime.combine(start.date() - timedelta(days=1), time(), start.tzinfo), every)

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from assets.protocols.http_answers import conditional_get, keyed
 from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, SourceBase, Step, Validators, When
-from assets.protocols.queries import fill, periods, query_of, steps_of
+from assets.protocols.queries import fill, query_of, spans_of, steps_of
 from assets.protocols.sdmx_answers import SdmxSource, flow_of, meaning, rows_of
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ class SdmxProtocol(Protocol[S], Generic[S]):
     def plan(self, feed: Feed, source: S, when: When) -> Iterable[Step]:
         steps = steps_of(feed, source, when)
         if source.window is not None and source.window.requests == "one":
-            zone = ZoneInfo(source.window.timezone or feed.schedule.timezone)
-            spans = periods(source.window.model_copy(update={"requests": "each"}), when.now, zone)
+            spans = spans_of(feed, source.window.model_copy(update={"requests": "each"}), when)
             steps = [replace(step, params={**step.params, "spans": spans}) for step in steps]
         if source.structure is None:
             return steps

@@ -3,12 +3,21 @@
 Materializing it by itself re-runs the judgement over the archived bytes, with today's contract; the agency is not asked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from assets.archive.assets import Guard, archive_key_of, group_of, table_is_known
+from assets.archive.assets import (
+    ONE_PARTITION_A_RUN,
+    Guard,
+    archive_key_of,
+    check_spec,
+    group_of,
+    partition_of,
+    table_is_known,
+    time_partitions,
+)
 from assets.errors import MadangError
 from assets.feeds.model import Feed
 from assets.platform import Platform
@@ -39,17 +48,10 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
     """The asset `table/<feed>` with its gates, its blocking expectations by name, and one `quality` check for the rest."""
     key = table_key_of(feed)
     blocking = check_names(feed.contract, feed.expectations)
-    specs = [dg.AssetCheckSpec(name, asset=key, description=text, blocking=True) for name, text in GATES.items()]
-    specs += [
-        dg.AssetCheckSpec(name, asset=key, description=_sentence(spec.type), blocking=True) for name, spec in blocking.items()
-    ]
-    specs.append(
-        dg.AssetCheckSpec(
-            QUALITY,
-            asset=key,
-            description="All other expectations, in one table. Rows that fail one are in quarantine; none blocks.",
-        )
-    )
+    specs = [check_spec(feed, name, key, text, blocking=True) for name, text in GATES.items()]
+    specs += [check_spec(feed, name, key, _sentence(spec.type), blocking=True) for name, spec in blocking.items()]
+    rest = "All other expectations, in one table. Rows that fail one are in quarantine; none blocks."
+    specs.append(check_spec(feed, QUALITY, key, rest))
 
     @dg.asset(
         key=key,
@@ -62,32 +64,49 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
         description=feed.description or f"Accepted rows of {feed.title}",
         output_required=False,
         required_resource_keys={"platform"},
+        partitions_def=time_partitions(feed),
+        backfill_policy=ONE_PARTITION_A_RUN if feed.partitions else None,
         check_specs=specs,
     )
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        platform: Platform = context.resources.platform
+        platform, partition = context.resources.platform, partition_of(context)
         with guard():
-            result = build_feed_table(platform, feed)
+            result = build_feed_table(platform, feed, partition=partition)
         yield from check_results(feed, result.checks, set(GATES) | set(blocking))
         with guard():
             result.raise_if_blocked()
         found = metadata_of(platform, feed, result)
-        if not result.changed and table_is_known(context.instance, platform.store, feed):
-            context.log_event(dg.AssetObservation(asset_key=key, metadata=found))
+        if not result.changed and table_is_known(context.instance, platform.store, feed, partition):
+            context.log_event(dg.AssetObservation(asset_key=key, partition=partition, metadata=found))
             context.log.info(f"{feed.id}: the same rows as before, no new table")
             return
         index = read_index(platform.store, feed.id)
-        version = None if index is None else dg.DataVersion(index.data_version)
-        yield dg.MaterializeResult(asset_key=key, metadata=found, data_version=version)
+        version = None if index is None else index.version_of(partition)
+        yield dg.MaterializeResult(asset_key=key, metadata=found, data_version=None if version is None else dg.DataVersion(version))
 
     return table
 
 
-def build_feed_table(platform: Platform, feed: Feed, *, force: bool = False) -> TableResult:
-    """Judge the last good fetch and swap the table. Raises MadangError where the feed was never fetched."""
-    record = platform.ledger.last_answered(feed.id)
+def when_tables_change(feeds: Iterable[Feed]) -> dg.AutomationCondition[Any]:
+    """Eager, as Dagster has it, but partitions that nobody has fetched are not waited for: a table is what there is of it."""
+    parted = [table_key_of(feed) for feed in feeds if feed.partitions]
+    eager = dg.AutomationCondition.eager()
+    if not parted:
+        return eager
+    missing = dg.AutomationCondition.any_deps_missing()
+    return eager.replace("any_deps_missing", missing.ignore(dg.AssetSelection.assets(*parted)).with_label("any_deps_missing"))
+
+
+def build_feed_table(platform: Platform, feed: Feed, *, partition: str | None = None, force: bool = False) -> TableResult:
+    """Judge the last good fetch (of the partition) and swap the table. Raises MadangError where there was never one."""
+    record = platform.ledger.last_answered(feed.id, partition)
     if record is None:
-        raise MadangError("nothing was ever fetched", where=feed.id, mend=f"madang feed run {feed.id}")
+        part = f" --partition {partition}" if partition else ""
+        raise MadangError(
+            f"nothing was ever fetched{f' of {partition}' if partition else ''}",
+            where=feed.id,
+            mend=f"madang feed run {feed.id}{part}",
+        )
     with platform.workdir("table") as workdir:
         return build_table(
             feed,
@@ -136,6 +155,7 @@ def metadata_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str
         "unchanged": result.changes.unchanged,
         "origin": result.origin,
         "fetch": result.fetch_id,
+        **_part_of(platform, feed, result),
         "encoding": result.encoding or "",
         "unknown columns": ", ".join(result.unknown_columns) or "none",
         "Data Docs": dg.MetadataValue.url(f"{platform.reports_url}/reports/{feed.id}/{result.fetch_id}/index.html"),
@@ -145,6 +165,21 @@ def metadata_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str
     if result.preview:
         found["preview"] = dg.MetadataValue.md(preview_markdown(result.preview))
     return found
+
+
+def _part_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str, Any]:
+    """What is to be said of one partition, and of the others beside it."""
+    index = read_index(platform.store, feed.id)
+    if feed.partitions is None or index is None:
+        return {}
+    old = sorted(name for name, part in index.partitions.items() if part.contract_sha256 != result.contract_sha256)
+    told = f"{len(old)}, from {old[0]} on; rerun_from_archive rebuilds them" if old else "none"
+    return {
+        "partition": result.partition,
+        "partitions in the table": len(index.partitions),
+        "rows in the table": index.rows,
+        "partitions of an earlier contract": told,
+    }
 
 
 def column_schema(feed: Feed) -> dg.TableSchema:

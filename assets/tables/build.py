@@ -27,9 +27,9 @@ from assets.tables.index import (
     Partition,
     Quarantine,
     TableIndex,
-    open_index,
+    index_key,
     read_index,
-    swap_index,
+    swap_partition,
 )
 from assets.tables.judging import JudgeExpectations
 from assets.tables.merging import Changes, Merged, merge, shrink_guard
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from assets.archive.fetches import FetchRecord
     from assets.archive.ledger import Ledger
     from assets.feeds.model import Feed
-    from assets.store import Pointer, Store
+    from assets.feeds.partitions import Partitions
+    from assets.store import Store
 
 SWAP_ATTEMPTS = 3
 _ORIGINS = ("agency", "replay", "synthetic")
@@ -63,8 +64,14 @@ def contract_digest(feed: Feed) -> str:
         **({"tombstone": [feed.deletes.column, *feed.deletes.values]} if feed.deletes_mode == "tombstone" else {}),
         "expectations": [expectation.model_dump(mode="json") for expectation in feed.expectations],
         "source": source,
+        **({"partitions": _deciding(feed.partitions)} if feed.partitions else {}),
     }
     return hashlib.sha256(json.dumps(declared, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _deciding(partitions: Partitions) -> dict[str, Any]:
+    """What of the partitions decides which rows one holds; where they start, and when they are asked for, does not."""
+    return partitions.model_dump(mode="json", include={"every", "timezone", "column"})
 
 
 def is_current(feed: Feed, record: FetchRecord, store: Store) -> bool:
@@ -169,7 +176,8 @@ class _Build:
 
     def attempt(self) -> TableResult:
         record, judgement = self.record, self.done.judgement
-        pointer, index = open_index(self.store, self.feed.id)
+        index = read_index(self.store, self.feed.id)
+        _same_partitions(self.feed, index)
         part = index.partitions.get(self.partition) if index else None
         refused = judgement.rows_quarantined
         quarantine = self._upload("quarantine", judgement.quarantine, refused) if refused else ()
@@ -187,7 +195,7 @@ class _Build:
         checks = (*judgement.checks, merged.shrink_guard)
         if not merged.shrink_guard.passed:
             return self._result(part, quarantine, merged.counts, checks)
-        return self._publish(pointer, index, part, merged, quarantine, checks, older)
+        return self._publish(index, part, merged, quarantine, checks, older)
 
     def _merged(self, part: Partition | None, older: bool, rebuilding: bool, afresh: bool) -> Merged:
         """Merge with what is live, or, to rebuild or start afresh, with the archive replayed up to this fetch."""
@@ -216,7 +224,6 @@ class _Build:
 
     def _publish(
         self,
-        pointer: Pointer,
         index: TableIndex | None,
         part: Partition | None,
         merged: Merged,
@@ -256,17 +263,20 @@ class _Build:
             )
         self.said("table.uploaded", merged.rows_after)
         changed_now = merged.table is not None
-        others = index.partitions if index else {}
-        new = TableIndex(
-            feed=self.feed.id,
-            contract_sha256=digest,
-            updated_at=self.now.astimezone(UTC) if changed_now or index is None else index.updated_at,
-            fetch_id=record.fetch_id if changed_now or index is None else index.fetch_id,
-            origin=_least_trusted([fresh.origin, *(p.origin for name, p in others.items() if name != self.partition)]),
-            confirmed_at=max(record.finished_at, index.confirmed_at) if index else record.finished_at,
-            partitions={**others, self.partition: fresh},
-        )
-        swap_index(self.store, pointer, new)
+
+        def renewed(index: TableIndex | None) -> TableIndex:
+            others = index.partitions if index else {}
+            return TableIndex(
+                feed=self.feed.id,
+                contract_sha256=digest,
+                updated_at=self.now.astimezone(UTC) if changed_now or index is None else index.updated_at,
+                fetch_id=record.fetch_id if changed_now or index is None else index.fetch_id,
+                origin=_least_trusted([fresh.origin, *(p.origin for name, p in others.items() if name != self.partition)]),
+                confirmed_at=max(record.finished_at, index.confirmed_at) if index else record.finished_at,
+                partitions={**others, self.partition: fresh},
+            )
+
+        swap_partition(self.store, self.feed.id, self.partition, part, renewed)
         self.said("table.swapped", merged.rows_after)
         note = _started_afresh(part, record) if part is not None and part.origin != record.origin else ""
         return self._result(fresh, quarantine, merged.counts, checks, changed=changed_now, note=note)
@@ -341,6 +351,20 @@ class _Build:
         )
         self.store.put_json(result.report_key, report(result, self.now))
         return result
+
+
+def _same_partitions(feed: Feed, index: TableIndex | None) -> None:
+    """IntegrityError where the live table has partitions of another kind than the feed: their rows would stand there twice."""
+    partitions = feed.partitions
+    for name in index.partitions if index else ():
+        if (name == WHOLE) if partitions is None else (name != WHOLE and partitions.is_key(feed.schedule, name)):
+            continue
+        was = "without partitions" if name == WHOLE else f"with partitions like {name}"
+        raise IntegrityError(
+            f"its table was made {was}, and rows fetched otherwise would stand beside them",
+            where=f"table {feed.id}",
+            mend=f"give the changed feed another id, or move {index_key(feed.id)} away and fetch again",
+        )
 
 
 def _rows(counts: Changes) -> int:

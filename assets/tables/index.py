@@ -6,14 +6,15 @@ stay listed, a bounded number of them. What goes into a version is `build.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from assets.errors import IntegrityError
-from assets.store import Pointer, Store
+from assets.errors import IntegrityError, StoreConflict
+from assets.store import Store
 
 if TYPE_CHECKING:
     from assets.archive.fetches import FetchRecord
@@ -68,6 +69,11 @@ class Partition(Version):
     last_started_at: datetime
     previous: tuple[Version, ...] = ()
 
+    @property
+    def data_version(self) -> str:
+        """What Dagster knows the partition by, as `TableIndex.data_version`."""
+        return f"{self.fetch_id}+{self.contract_sha256[:8]}"
+
     def comes_before(self, record: FetchRecord) -> bool:
         """Whether the live version is from before this fetch."""
         return (self.last_started_at, self.last_fetch_id) < (record.started_at, record.fetch_id)
@@ -94,6 +100,13 @@ class TableIndex(_Part):
         """What Dagster knows the table by: the same fetch read under another contract is another table."""
         return f"{self.fetch_id}+{self.contract_sha256[:8]}"
 
+    def version_of(self, partition: str | None) -> str | None:
+        """The data version of the partition; of the whole table where none is named; None where there is no such partition."""
+        if partition is None:
+            return self.data_version
+        part = self.partitions.get(partition)
+        return part.data_version if part else None
+
     @property
     def rows(self) -> int:
         return sum(part.rows for part in self.partitions.values())
@@ -117,16 +130,11 @@ def index_key(feed: str) -> str:
 
 def read_index(store: Store, feed: str) -> TableIndex | None:
     """The index as it is now; None where the feed has no table yet."""
-    return open_index(store, feed)[1]
-
-
-def open_index(store: Store, feed: str) -> tuple[Pointer, TableIndex | None]:
-    """The index as it is now, and the pointer to swap against; None where the feed has no table yet."""
-    pointer = store.read_pointer(index_key(feed))
-    if pointer.value is None:
-        return pointer, None
+    value = store.read_pointer(index_key(feed)).value
+    if value is None:
+        return None
     try:
-        return pointer, TableIndex.model_validate(pointer.value)
+        return TableIndex.model_validate(value)
     except ValueError as error:
         raise IntegrityError(
             "the table index cannot be read",
@@ -135,9 +143,21 @@ def open_index(store: Store, feed: str) -> tuple[Pointer, TableIndex | None]:
         ) from error
 
 
-def swap_index(store: Store, pointer: Pointer, index: TableIndex) -> None:
-    """Make `index` live if nobody changed it since `pointer` was read, else StoreConflict."""
-    store.swap(index_key(index.feed), pointer, index.as_json())
+def swap_partition(
+    store: Store, feed: str, name: str, seen: Partition | None, renew: Callable[[TableIndex | None], TableIndex]
+) -> None:
+    """Make `renew(the index as it is)` live. StoreConflict where the partition is no longer as it was `seen`.
+
+    What others did to other partitions meanwhile is no conflict: it is in the index that `renew` gets, and stays.
+    """
+
+    def change(value: dict[str, Any]) -> dict[str, Any]:
+        now = TableIndex.model_validate(value) if value else None
+        if (now.partitions.get(name) if now else None) != seen:
+            raise StoreConflict("another writer changed it meanwhile", where=f"{store.url}/{index_key(feed)}", mend="run again")
+        return renew(now).as_json()
+
+    store.update_pointer(index_key(feed), change)
 
 
 def live_paths(store: Store, index: TableIndex | None, cache: Path, partition: str | None = None) -> list[Path]:

@@ -30,6 +30,7 @@ JudgeExpectations = Callable[["Feed", Path, Stage], ExpectationVerdict]
 """Judges a feed's expectations over a Parquet: row-level ones over all `staged` rows, aggregates over the `accepted`."""
 
 DUPLICATE, SUPERSEDED, CONFLICT = "duplicate_row", "superseded", "key_conflict"
+OUTSIDE = "outside_partition"
 _REASONS = {
     DUPLICATE: "the same row stands earlier in this fetch",
     SUPERSEDED: "a later version of this record is in the same fetch",
@@ -66,10 +67,13 @@ def judge(
     source_id: str,
     fetched_at: datetime,
     judge_expectations: JudgeExpectations | None = None,
+    partition: str | None = None,
     threads: int = sql.DEFAULT_THREADS,
     memory_limit: str = sql.DEFAULT_MEMORY,
 ) -> Judgement:
-    """Judge all staged rows. `source_id`, `fetched_at`: the fetch they came from. IntegrityError where a row got lost."""
+    """Judge all staged rows. `source_id`, `fetched_at`, `partition`: of the fetch that they came from. IntegrityError where a row
+    got lost.
+    """
     accepted, quarantine = workdir / "accepted.parquet", workdir / "quarantine.parquet"
     first = judge_expectations(feed, staged.path, "staged") if judge_expectations else None
     width = len(sql.table_columns(feed))
@@ -78,6 +82,8 @@ def judge(
         connection.execute('CREATE TEMP TABLE refused (row BIGINT, rule VARCHAR, "column" VARCHAR, reason VARCHAR)')
         if first is not None:
             _refuse_by_expectations(connection, first)
+        if partition is not None:
+            _refuse_outside(connection, feed, partition)
         if feed.contract.key:
             _refuse_duplicates(connection, feed)
         any_refused = connection.execute("SELECT count(*) > 0 FROM refused").fetchone() == (True,)
@@ -112,6 +118,30 @@ def _refuse_by_expectations(connection: duckdb.DuckDBPyConnection, verdict: Expe
             [name, check.column, "fails this expectation of the feed"],
         )
         connection.unregister("failing")
+
+
+def _refuse_outside(connection: duckdb.DuckDBPyConnection, feed: Feed, partition: str) -> None:
+    """Refuse rows of another time than the partition's: the agency took no notice of what it was asked for, or revised the time."""
+    if feed.partitions is None or feed.partitions.column is None:
+        return
+    start, end = feed.partitions.span(feed.schedule, partition)
+    if isinstance(feed.partitions.column, str):
+        name = feed.partitions.column
+        dates = feed.contract.column(name).type == "date"
+        low, high = (
+            (m.replace(tzinfo=None) if dates else m.astimezone(UTC).replace(tzinfo=None)).isoformat(" ") for m in (start, end)
+        )
+        inside = f"{ident(name)} >= TIMESTAMP '{low}' AND {ident(name)} < TIMESTAMP '{high}'"
+    else:
+        inside = " AND ".join(
+            f"TRY_CAST({ident(name)} AS BIGINT) = {int(text)}" if text.isdecimal() else f"{ident(name)} = {literal(text)}"
+            for name, text in feed.partitions.parts(start).items()
+        )
+    columns, reason = literal(listed(list(feed.partitions.columns))), literal(f"not of the partition {partition}")
+    connection.execute(
+        f"INSERT INTO refused SELECT {ROW}, '{OUTSIDE}', {columns}, {reason} FROM staged "
+        f"WHERE len(_failures) = 0 AND NOT coalesce({inside}, false)"
+    )
 
 
 def _refuse_duplicates(connection: duckdb.DuckDBPyConnection, feed: Feed) -> None:

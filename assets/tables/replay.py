@@ -65,6 +65,7 @@ def judge_fetch(
         source_id=record.fetch_id,
         fetched_at=record.finished_at,
         judge_expectations=judge_expectations,
+        partition=record.partition,
         **limits,
     )
     said("table.judged", judgement.rows_accepted)
@@ -157,18 +158,28 @@ def rebuild(
 ) -> list[Path]:
     """The table as it was at `as_of` (None: now), under today's contract, as Parquet files in the folder `into`.
 
-    Replays the archived fetches of the partition in order; touches neither the live table nor any network. Empty when no fetch
-    had been accepted by then. MadangError where the folder holds a table already: two would be read as one.
+    Replays the archived fetches in order, partition by partition, or those of the one that is named; touches neither the live
+    table nor any network. Empty when no fetch had been accepted by then. MadangError where the folder holds a table already: two would be read as one.
     """
     if any(into.glob("*.parquet")):
         raise MadangError("the folder holds a table already", where=str(into), mend="name a new folder, or empty this one")
-    name = partition or WHOLE
-    records = history(feed, ledger, name, None, as_of)
-    run = fresh_folder(workdir / "rebuild" / feed.id / name)
-    try:
-        limits = {"threads": threads, "memory_limit": memory_limit}
-        live = replay(feed, records, store, ledger, run, judge_expectations, limits).live
-        into.mkdir(parents=True, exist_ok=True)
-        return [Path(shutil.move(path, into / f"part-{number:05d}.parquet")) for number, path in enumerate(live)]
-    finally:
-        shutil.rmtree(run, ignore_errors=True)
+    names = [partition or WHOLE] if partition or feed.partitions is None else fetched_partitions(feed, ledger)
+    limits = {"threads": threads, "memory_limit": memory_limit}
+    into.mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
+    for name in names:
+        records = history(feed, ledger, name, None, as_of)
+        run = fresh_folder(workdir / "rebuild" / feed.id / name)
+        try:
+            live = replay(feed, records, store, ledger, run, judge_expectations, limits).live
+            made += [Path(shutil.move(path, into / f"part-{len(made) + n:05d}.parquet")) for n, path in enumerate(live)]
+        finally:
+            shutil.rmtree(run, ignore_errors=True)
+    return made
+
+
+def fetched_partitions(feed: Feed, ledger: Ledger) -> list[str]:
+    """The partitions of which there is an answer, oldest first; only those that today's declaration could have."""
+    assert feed.partitions is not None
+    known = {r.partition for r in ledger.history(feed.id) if r.outcome in ("Ok", "Empty") and r.partition}
+    return sorted(key for key in known if feed.partitions.is_key(feed.schedule, key))

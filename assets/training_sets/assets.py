@@ -10,7 +10,7 @@ from assets.errors import Blocked, MadangError, StoreConflict
 from assets.feeds.model import Feed
 from assets.models import live_model
 from assets.platform import Platform
-from assets.tables.assets import preview_markdown
+from assets.tables.assets import preview_markdown, when_tables_change
 from assets.tables.index import live_paths, read_index
 from assets.tables.presenting import contract_files
 from assets.training_sets.model import TrainingSet
@@ -59,7 +59,7 @@ def set_asset(spec: TrainingSet, feeds: Mapping[str, Feed], guard: Guard) -> dg.
         output_required=False,
         required_resource_keys={"platform"},
         pool=f"set__{spec.name}",
-        automation_condition=dg.AutomationCondition.eager(),
+        automation_condition=when_tables_change([feeds[id_] for id_ in spec.feeds if id_ in feeds]),
         check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in GATES],
     )
     def training_set(context: dg.AssetExecutionContext) -> Iterator[Any]:

@@ -24,6 +24,7 @@ CELL = 40
 
 def preview(
     id_: Annotated[str, typer.Argument(metavar="ID", help="A feed's id, like kr.seoul.bike_hourly")],
+    partition: Annotated[str | None, typer.Option(metavar="KEY", help="Of a feed with partitions; default: the newest.")] = None,
     rows: Annotated[int, typer.Option(min=1, max=1000, help="Rows to show, of the accepted and of the refused each.")] = 10,
     json_: Json = False,
 ) -> None:
@@ -35,6 +36,7 @@ def preview(
     from assets.archive.assets import fetch_feed
     from assets.feeds.load import load_feeds
     from assets.tables.preview import in_words, judge_only
+    from orchestration.cli.feed import wanted_partitions
     from orchestration.opening import open_platform
     from orchestration.running import find_feed
 
@@ -48,7 +50,7 @@ def preview(
         platform = open_platform(kept, loaded.feeds, sets={}, make=False)
         with progress() as bar:
             bar.add_task(f"Fetching {feed.id}", total=None)
-            record = fetch_feed(platform, feed)
+            record = fetch_feed(platform, feed, partition=wanted_partitions(feed, partition, None, None, platform.now())[0])
             seen = judge_only(
                 feed,
                 record,
@@ -61,6 +63,7 @@ def preview(
         platform.ledger.close()
     report = {
         "feed": feed.id,
+        **({"partition": record.partition} if record.partition else {}),
         "outcome": record.outcome,
         "origin": record.origin,
         "read": seen.rows_read,
@@ -75,7 +78,8 @@ def preview(
     if json_:
         print_json(report)
         return
-    _print_rows(f"{feed.id}: {record.outcome}, {seen.rows_read:,} rows read, {seen.rows_accepted:,} accepted", report["rows"])
+    name = f"{feed.id} {record.partition}" if record.partition else feed.id
+    _print_rows(f"{name}: {record.outcome}, {seen.rows_read:,} rows read, {seen.rows_accepted:,} accepted", report["rows"])
     if seen.quarantine:
         out.print()
         _print_rows(f"{seen.rows_quarantined:,} would be quarantined", report["quarantine"])

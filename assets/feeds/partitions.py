@@ -1,0 +1,204 @@
+"""Time partitions of a feed: which there are, what they are called, what time each covers, and which a scheduled run asks for.
+
+Keys are those of Dagster's `TimeWindowPartitionsDefinition`, which is made from here (`assets/archive/assets.py`) and gives the
+same ones. How a partition's time gets into a request is `assets/protocols/queries.py`. Pure: the present is an argument.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator, model_validator
+
+from assets.errors import DeclarationError
+from assets.protocols.periods import Every, before, cut, floor, following
+from quality.contract import Name, Strict
+
+if TYPE_CHECKING:
+    from assets.feeds.model import Schedule
+
+MANY = 10_000
+"""Each partition is a line of the table's index, which every swap writes whole: 10,000 make it 10 MB. Dagster's own advice is
+100,000 at most."""
+FORMS: dict[str, str] = {
+    "hour": "%Y-%m-%d-%H:%M",
+    "day": "%Y-%m-%d",
+    "week": "%Y-%m-%d",
+    "month": "%Y-%m",
+    "quarter": "%Y-%m",
+    "year": "%Y",
+}
+"""How a key is written: the moment at which the partition begins. Dagster reads keys back with strptime, which knows no quarter
+and no week without its day."""
+WORDS: dict[str, str] = {
+    "hour": "the day and the hour, like 2026-11-01-14:00",
+    "day": "the day, like 2026-11-01",
+    "week": "the Monday with which the week begins, like 2026-11-23",
+    "month": "year and month, like 2026-11",
+    "quarter": "year and first month of the quarter, like 2026-10",
+    "year": "the year, like 2026",
+}
+CRONS: dict[str, str] = {
+    "hour": "0 * * * *",
+    "day": "0 0 * * *",
+    "week": "0 0 * * 1",
+    "month": "0 0 1 * *",
+    "quarter": "0 0 1 1,4,7,10 *",
+    "year": "0 0 1 1 *",
+}
+"""Where partitions begin, as a cron expression."""
+
+
+class Partitions(Strict):
+    """Parts of a feed by time, each fetched, judged and replaced on its own."""
+
+    every: Every = Field(description="Length of a partition.")
+    start: date = Field(description="Where the first one begins: 2020-01-01, or shorter, 2020-01 or 2020.")
+    timezone: str | None = Field(None, description="Zone in which partitions begin; default: the schedule's.")
+    lag: timedelta | None = Field(
+        None, description="From a partition's end to its data: until then no run asks for it by itself. Default: schedule.lag."
+    )
+    running: bool = Field(False, description="The period that has not ended yet is a partition, too.")
+    revised: int = Field(
+        0, ge=0, le=1000, description="How many partitions before the newest each scheduled run asks for again: they are revised."
+    )
+    column: Name | dict[Name, str] | None = Field(
+        None,
+        description=(
+            'Column that says when a row is, or columns with the form of their part: {deal_year: "%Y", deal_month: "%m"}. Rows '
+            "of another partition are refused. Needed for upserts, whose key must hold it."
+        ),
+    )
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """2020 and 2020-01 as well; YAML makes a number of the first."""
+        text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+        return f"{text}-01-01"[: len("2020-01-01")] if len(text) == 4 else f"{text}-01" if len(text) == 7 else value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        try:
+            ZoneInfo(value or "UTC")
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"'{value}' is no IANA time zone, like Asia/Seoul") from error
+        return value
+
+    @field_validator("lag")
+    @classmethod
+    def _waits(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(0):
+            raise ValueError("'lag' is how long to wait, and is not negative")
+        return value
+
+    @model_validator(mode="after")
+    def _begins_a_period(self) -> Partitions:
+        start = datetime.combine(self.start, time(), UTC)
+        if floor(start, self.every) != start:
+            near = [f"{moment:%Y-%m-%d}" for moment in (floor(start, self.every), following(floor(start, self.every), self.every))]
+            what = f"{self.start} is not where a {self.every} begins"
+            raise ValueError(f"start: {what}; write {near[0]} or {near[1]}")
+        if isinstance(self.column, dict):
+            if not self.column:
+                raise ValueError("column: name at least one, with the form of its part")
+            for name, form in self.column.items():
+                if "%" not in form:
+                    raise ValueError(f"column: the form of {name} is strftime's, like %Y or %m, not '{form}'")
+            for days in (1 / 24, 1, 7, 31, 92, 366, 3653):
+                other = floor(start + timedelta(days=days), self.every)
+                if self.key(other) != self.key(start) and self.parts(other) == self.parts(start):
+                    told = f"column: {', '.join(self.column)} cannot tell {self.key(start)} from {self.key(other)}"
+                    raise ValueError(f"{told}; add the column that can")
+        return self
+
+    # --- what follows from it and the schedule ---
+
+    def zone(self, schedule: Schedule) -> ZoneInfo:
+        return ZoneInfo(self.timezone or schedule.timezone)
+
+    def wait(self, schedule: Schedule) -> timedelta:
+        return schedule.lag if self.lag is None else self.lag
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that say of which partition a row is."""
+        return () if self.column is None else (self.column,) if isinstance(self.column, str) else tuple(self.column)
+
+    def key(self, start: datetime) -> str:
+        """The key of the partition that begins then."""
+        return start.strftime(FORMS[self.every])
+
+    def parts(self, start: datetime) -> dict[str, str]:
+        """What the columns that have a form hold in the partition that begins then."""
+        return {name: start.strftime(form) for name, form in self.column.items()} if isinstance(self.column, dict) else {}
+
+    def span(self, schedule: Schedule, key: str) -> tuple[datetime, datetime]:
+        """Where the partition begins and where it is over, aware. ValueError where the key is not of its form."""
+        start = datetime.strptime(key, FORMS[self.every]).replace(tzinfo=self.zone(schedule))
+        if self.key(floor(start, self.every)) != key:
+            raise ValueError(f"'{key}' is no key of a {self.every}")
+        return start, following(start, self.every)
+
+    def is_key(self, schedule: Schedule, key: str) -> bool:
+        """Whether this could be a partition of the feed, at some time."""
+        try:
+            self.span(schedule, key)
+        except ValueError:
+            return False
+        return True
+
+    def keys(self, schedule: Schedule, now: datetime) -> list[str]:
+        """The partitions that there are by now, oldest first: those that have ended, and with `running` the one under way."""
+        local = now.astimezone(self.zone(schedule))
+        first = datetime.combine(self.start, time(), self.zone(schedule))
+        here = floor(local, self.every)
+        return [self.key(start) for start, _ in cut(first, following(here, self.every) if self.running else here, self.every)]
+
+    def due(self, schedule: Schedule, now: datetime) -> list[str]:
+        """What a run asks for by itself: the newest partition whose data are there, then the `revised` before it, newest first."""
+        zone = self.zone(schedule)
+        first = datetime.combine(self.start, time(), zone)
+        here = floor(now.astimezone(zone), self.every)
+        if not self.running:
+            here = before(floor((now - self.wait(schedule)).astimezone(zone), self.every), self.every)
+        found: list[str] = []
+        while here >= first and len(found) <= self.revised:
+            found.append(self.key(here))
+            here = before(here, self.every)
+        return found
+
+    def checked(self, schedule: Schedule, key: str, now: datetime, *, where: str) -> str:
+        """The key, if there is such a partition by now; else DeclarationError with the first, the last and the form."""
+        there = self.keys(schedule, now)
+        if not there:
+            raise DeclarationError(
+                f"there is no partition yet: the first begins {self.start}", where=where, mend="wait, or mend partitions.start"
+            )
+        if key in (there[0], there[-1]) or (self.is_key(schedule, key) and there[0] <= key <= there[-1]):
+            return key
+        raise DeclarationError(
+            f"'{key[:40]}' is no partition: the first is {there[0]}, the last {there[-1]}",
+            where=where,
+            mend=f"write {WORDS[self.every]}",
+        )
+
+    def between(self, schedule: Schedule, first: str, last: str, now: datetime, *, where: str) -> list[str]:
+        """The partitions from the one to the other, both included, newest first. DeclarationError where one is none."""
+        low, high = (self.checked(schedule, key, now, where=where) for key in (first, last))
+        if low > high:
+            raise DeclarationError(f"{first} is after {last}", where=where, mend="give the earlier one first")
+        return [key for key in reversed(self.keys(schedule, now)) if low <= key <= high]
+
+    def clock_goes_back(self, schedule: Schedule) -> bool:
+        """Whether an hour of these partitions comes twice in a year of theirs: two hours would have one key."""
+        if self.every != "hour":
+            return False
+        zone = self.zone(schedule)
+        offsets = {
+            datetime(year, month, 1, tzinfo=zone).utcoffset() for year in range(self.start.year, 2038) for month in (1, 4, 7, 10)
+        }
+        return len(offsets) > 1
