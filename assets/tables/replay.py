@@ -159,7 +159,8 @@ def rebuild(
     """The table as it was at `as_of` (None: now), under today's contract, as Parquet files in the folder `into`.
 
     Replays the archived fetches in order, partition by partition, or those of the one that is named; touches neither the live
-    table nor any network. Empty when no fetch had been accepted by then. MadangError where the folder holds a table already: two would be read as one.
+    table nor any network. Empty when no fetch had been accepted by then. MadangError where the folder holds a table already: two
+    would be read as one.
     """
     if any(into.glob("*.parquet")):
         raise MadangError("the folder holds a table already", where=str(into), mend="name a new folder, or empty this one")
