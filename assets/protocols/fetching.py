@@ -66,9 +66,10 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
 
     `now`: the moment that the plan is made for; default: the clock's. Returns the record of an Ok, Empty or NotModified fetch.
     Raises FetchFailed after the failed fetch, too, has been archived and recorded; SettingsError before anything is sent when
-    a secret is missing; FetchCancelled.
+    a secret is missing; DeclarationError where there is no such partition; FetchCancelled.
     """
     now = now or deps.clock.now()
+    partition = feed.partition(partition, now)
     started = deps.clock.now()
     fetch_id = new_fetch_id(started)
     secrets = Secrets(deps.secrets, feed=feed.id, auth=feed.source.auth, declared=feed.source.model_dump_json())
