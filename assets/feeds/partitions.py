@@ -76,8 +76,13 @@ class Partitions(Strict):
     @classmethod
     def _short(cls, value: Any) -> Any:
         """2020 and 2020-01 as well; YAML makes a number of the first."""
-        text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
-        return f"{text}-01-01"[: len("2020-01-01")] if len(text) == 4 else f"{text}-01" if len(text) == 7 else value
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            return value
+        text = str(value)
+        try:
+            return date.fromisoformat(text + {4: "-01-01", 7: "-01"}.get(len(text), ""))
+        except ValueError:
+            raise ValueError(f"'{value}' is no day: write 2020-01-01") from None
 
     @field_validator("timezone")
     @classmethod

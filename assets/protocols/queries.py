@@ -48,7 +48,7 @@ class Window(Strict):
     count: int = Field(1, gt=0, le=5_000, description="How many periods, the latest last.")
     lag: timedelta = Field(
         timedelta(0),
-        description="From the end of a period (or a moment of `at`) to its data: PT10M, P3D. Default: schedule.lag, none if running.",
+        description="From the end of a period (or a moment of `at`) to its data: PT10M, P3D. Default: schedule.lag (not running).",
     )
     running: bool = Field(False, description="Ask for the period that has not ended yet, too.")
     requests: Literal["each", "one"] = Field("each", description="One request for each period, or one from the first to the last.")

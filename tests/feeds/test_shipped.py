@@ -36,12 +36,13 @@ def test_its_rows_come_through_its_protocol_and_keep_its_contract(feed_id: str, 
     store, ledger = Store(f"file://{tmp_path}/store"), Ledger(f"sqlite:///{tmp_path}/ledger.db")
     secrets = {feed.source.auth.secret: DEMO_KEY} if feed.source.auth.secret else {}
     deps = FetchDeps(store, ledger, TransportSettings(connect_to=agency), secrets, tmp_path / "work", clock, random.Random(1))
-    record = asyncio.run(fetch(feed, deps=deps))
-    assert (record.outcome, record.origin) == ("Ok", "synthetic")
-    found = judge_only(feed, record, store=store, ledger=ledger, workdir=tmp_path / "judge", rows=3)
-    assert found.rows_read == found.rows_accepted + found.rows_quarantined > 0
-    assert found.rows_quarantined == REFUSED.get(feed_id, 0), found.by_rule
-    assert [check.name for check in found.failed] == []
+    for partition in feed.due(NOW):
+        record = asyncio.run(fetch(feed, partition=partition, deps=deps))
+        assert (record.outcome, record.origin, record.partition) == ("Ok", "synthetic", partition)
+        found = judge_only(feed, record, store=store, ledger=ledger, workdir=tmp_path / "judge", rows=3)
+        assert found.rows_read == found.rows_accepted + found.rows_quarantined > 0
+        assert found.rows_quarantined == REFUSED.get(feed_id, 0), found.by_rule
+        assert [check.name for check in found.failed] == []
 
 
 def test_what_an_agency_must_know_is_declared() -> None:

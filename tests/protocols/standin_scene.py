@@ -226,10 +226,12 @@ class OnPaper:
     reason: str = ""
 
 
-def fetch_on_paper(feed: Feed, agency: Paper, now: datetime = NOW, max_requests: int = 500) -> OnPaper:
+def fetch_on_paper(
+    feed: Feed, agency: Paper, now: datetime = NOW, max_requests: int = 500, partition: str | None = None
+) -> OnPaper:
     """All steps and pages of one fetch by the kernel's own rules, each failing answer asked once more and then final."""
     protocol, source = feed.protocol, feed.source
-    waiting = list(protocol.plan(feed, source, When(now)))
+    waiting = list(protocol.plan(feed, source, When(now, partition)))
     found: list[tuple[str | None, ...]] = []
     ordinal, empty, answered = 0, 0, 0
     while waiting:

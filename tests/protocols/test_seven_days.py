@@ -62,10 +62,15 @@ class Collector:
         self.ledger = Ledger(f"sqlite:///{self.folder}/ledger.db")
 
     def run(self, feed: Feed) -> FetchRecord:
+        """What a scheduled tick does: each partition that is due, newest first, or the whole of a feed that has none."""
+        records = [self._pull(feed, partition) for partition in feed.due(self.clock.now())]
+        return records[0]
+
+    def _pull(self, feed: Feed, partition: str | None) -> FetchRecord:
         secrets = {feed.source.auth.secret: DEMO_KEY} if feed.source.auth.secret else {}
         transport = TransportSettings(connect_to=self.url)
         deps = FetchDeps(self.store, self.ledger, transport, secrets, self.folder / "work", self.clock, random.Random(1))
-        record = asyncio.run(fetch(feed, deps=deps))
+        record = asyncio.run(fetch(feed, partition=partition, deps=deps))
         if record.outcome != "NotModified":
             result = build_table(
                 feed, record, store=self.store, ledger=self.ledger, workdir=self.folder / "build", now=self.clock.now()

@@ -36,6 +36,10 @@ class GatewayOptions(Strict):
     required: tuple[str, ...] = ()
     filters: dict[str, str] = Field(default_factory=dict, description="Parameter → field of the rows that must equal it.")
     starts: dict[str, str] = Field(default_factory=dict, description="Parameter → field of the rows that must begin with it.")
+    parts: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Parameter → fields of the rows, of at least two digits each, that make it: 202611."
+    )
+    code: str = Field("00", description="What this service says when all is well: 00, 000, 0000.")
     all_words: dict[str, str] = Field(default_factory=dict, description="Parameter → the value that filters nothing.")
 
 
@@ -91,7 +95,8 @@ class Gateway(Engine):
             rows = [rows[i - 1] if i and i % size == 0 else row for i, row in enumerate(rows)]
         if capped := asked.fault("page_size_capped"):
             size = min(size, capped.number(10))
-        return envelope(rows[(page - 1) * size : page * size], len(rows), page, size, as_json=as_json, shape=options.items)
+        shown = rows[(page - 1) * size : page * size]
+        return envelope(shown, len(rows), page, size, as_json=as_json, shape=options.items, code=options.code)
 
     def chosen(self, rows: Sequence[Row], params: dict[str, str], options: GatewayOptions) -> Sequence[Row]:
         """The rows that the query asks for."""
@@ -108,23 +113,26 @@ def filtered(rows: Sequence[Row], params: dict[str, str], options: GatewayOption
     for param, name in options.filters.items():
         if (word := params.get(param, "")) != options.all_words.get(param, ""):
             rows = [r for r in rows if str(r.get(name)) == word]
+    for param, names in options.parts.items():
+        rows = [r for r in rows if "".join(str(r.get(name)).zfill(2) for name in names) == params.get(param, "")]
     for param, name in options.starts.items():
         rows = [r for r in rows if str(r.get(name)).startswith(params.get(param, ""))]
     return rows
 
 
-def envelope(rows: Sequence[Row], total: int, page: int, size: int, *, as_json: bool, shape: str) -> Reply:
+def envelope(rows: Sequence[Row], total: int, page: int, size: int, *, as_json: bool, shape: str, code: str = "00") -> Reply:
     """The rows in the gateway's envelope: a lone row is an object and no row the empty string, where `shape` is 'item'."""
     if as_json:
         items: Any = list(rows)
         if shape == "item":
             items = {"item": items[0] if len(items) == 1 else items} if items else ""
         body = {"items": items, "numOfRows": size, "pageNo": page, "totalCount": total}
-        whole = {"response": {"body": body, "header": {"resultMsg": "NORMAL_CODE", "resultCode": "00"}}}
+        whole = {"response": {"body": body, "header": {"resultMsg": "NORMAL_CODE", "resultCode": code}}}
         return json_reply(whole)
     inner = "".join(f"<item>{''.join(f'<{k}>{escape(str(v))}</{k}>' for k, v in r.items() if v is not None)}</item>" for r in rows)
     xml = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<response><header><resultCode>00</resultCode><resultMsg>NORMAL_CODE</resultMsg>'
+        '<?xml version="1.0" encoding="UTF-8"?>\n<response><header>'
+        f"<resultCode>{code}</resultCode><resultMsg>NORMAL_CODE</resultMsg>"
         f"</header><body><items>{inner}</items><numOfRows>{size}</numOfRows><pageNo>{page}</pageNo>"
         f"<totalCount>{total}</totalCount></body></response>"
     )
