@@ -35,6 +35,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
+from assets.protocols.queries import SPAN_PLACES, fill_address, fill_text, partition_places
 from assets.tables.readers.spec import FileShape
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class DropSource(FileShape, SourceBase):
     """What every `source:` of a drop says."""
 
     url: str
-    files: str = Field("*", min_length=1, description="Glob of the file names; {partition} is the partition's key.")
+    files: str = Field("*", min_length=1, description="Glob of the file names; may hold {partition}, its key, and {start:%Y%m%d}.")
     take: Literal["newest", "all"] = Field(
         "newest", description="newest: the last ready file is the whole of the feed; all: all ready files together."
     )
@@ -173,14 +174,14 @@ class Drop(Protocol[D]):
     drop: ClassVar[bool] = True
 
     def plan(self, feed: Feed, source: D, when: When) -> Iterable[Step]:
-        return [Step(params={"ask": LISTING, "partition": when.partition or ""}, lead=True)]
+        return [Step(params={"ask": LISTING, **partition_places(feed, when)}, lead=True)]
 
     def follow(self, feed: Feed, source: D, step: Step, body: Body) -> Iterable[Step]:
         if step.params["ask"] == CHECKSUM:
             return [_verified(step, body.path)]
         entries = read_listing(body.path)
-        partition = step.params["partition"]
-        found = matching(entries, source.files.replace("{partition}", partition))
+        places = {name: step.params[name] for name in SPAN_PLACES & step.params.keys()}
+        found = matching(entries, fill_text(source.files, places))
         by_name = {unicodedata.normalize("NFC", e.name): e for e in entries}
         whole = {e.at for e in found if companion(e, by_name)}
         if "before" in step.params:
@@ -192,11 +193,11 @@ class Drop(Protocol[D]):
         ready = ready[-1:] if source.take == "newest" else ready
         if len(ready) > source.max_files:
             raise UnreadableSource(f"{len(ready)} files are ready, more than source.max_files ({source.max_files})")
-        return [_step(e, companion(e, by_name, (".md5",)), partition) for e in ready]
+        return [_step(e, companion(e, by_name, (".md5",)), places) for e in ready]
 
     def request(self, feed: Feed, source: D, step: Step, cursor: Cursor, validators: Validators) -> Request:
         asked = step.params
-        folder = source.url.replace("{partition}", quote(asked["partition"], safe=""))
+        folder = fill_address(source.url, asked)
         folder = folder if folder.endswith("/") else f"{folder}/"
         expected = {name: str(asked[name]) for name in ("size", "modified", "version", "md5") if asked.get(name) is not None}
         return Request(folder + asked.get("at", ""), asked["ask"], headers=expected, step=step.ordinal, page=cursor.page)
@@ -228,11 +229,11 @@ class Drop(Protocol[D]):
         return open_feed_rows(feed, source, [(b.path, b.url) for b in bodies])
 
 
-def _step(entry: Entry, checksum: Entry | None, partition: str) -> Step:
+def _step(entry: Entry, checksum: Entry | None, places: Mapping[str, Any]) -> Step:
     """The step that reads the file; where there is a checksum, the lead that reads that first."""
     if checksum is None:
-        return Step(params={"ask": FILE, "partition": partition, **asdict(entry)}, stamp=entry.stamp)
-    params: dict[str, Any] = {"ask": CHECKSUM, "partition": partition, "of": asdict(entry), **asdict(checksum)}
+        return Step(params={"ask": FILE, **places, **asdict(entry)}, stamp=entry.stamp)
+    params: dict[str, Any] = {"ask": CHECKSUM, **places, "of": asdict(entry), **asdict(checksum)}
     return Step(params=params, lead=True, stamp=f"{entry.stamp}|{checksum.stamp}")
 
 
@@ -242,5 +243,6 @@ def _verified(step: Step, path: Path) -> Step:
         digest = md5_in(entry_of(file.read(MAX_CHECKSUM_BYTES), None, None).name, entry.name)
     if digest is None:
         raise UnreadableSource(f"the checksum file {step.params['name']} holds no MD5 of {entry.name}")
-    params = {"ask": FILE, "partition": step.params["partition"], "md5": digest, **asdict(entry)}
+    places = {name: step.params[name] for name in SPAN_PLACES & step.params.keys()}
+    params = {"ask": FILE, **places, "md5": digest, **asdict(entry)}
     return Step(params=params, stamp=step.stamp)

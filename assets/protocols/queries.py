@@ -190,7 +190,12 @@ def fill(text: str, step: Step) -> str:
 
     A moment's format is strftime's, and %q (quarter, 1 to 4) and %h (half, 1 or 2); one that ends with Z is in UTC.
     """
-    return _filled(text, step.params, lambda value, _: value)
+    return fill_text(text, step.params)
+
+
+def fill_text(text: str, params: Mapping[str, Any]) -> str:
+    """As `fill`, from the values themselves."""
+    return _filled(text, params, lambda value, _: value)
 
 
 def fill_address(text: str, params: Mapping[str, Any]) -> str:
