@@ -109,7 +109,6 @@ def test_a_secret_and_braces_of_the_agencys_own_stay() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"params": {"d": "{start:%Y}"}}, "declare one, like window"),
         ({"window": {"count": 2}}, "either 'every'"),
         ({"window": {"every": "day", "at": ["02:00"]}}, "either 'every'"),
         ({"window": {"at": ["2:00"]}}, "no time of day"),
