@@ -131,11 +131,12 @@ def feed_schedule(feed: Feed, job: Job, running: bool) -> dg.ScheduleDefinition:
     A tick asks for the partitions that are due by then, each in a run of its own.
     """
 
-    def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    def due(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         keys = feed.due(context.scheduled_execution_time)
         if not keys:
-            return dg.SkipReason("no partition is due yet")
-        return [dg.RunRequest(partition_key=key) for key in keys]
+            yield dg.SkipReason("no partition is due yet")
+        for key in keys:
+            yield dg.RunRequest(run_key=key, partition_key=key)
 
     return dg.ScheduleDefinition(
         name=job_name(feed),

@@ -126,7 +126,7 @@ def build_dbt_assets(feeds: Mapping[str, Feed]) -> dg.AssetsDefinition:
             used = sorted(frozenset().union(*training.values()) & set(by_relation))
             live, sources = live_tables(platform, [by_relation[relation] for relation in used], workdir)
             landing = prepare_landing(workdir / "models", training)
-            variables = tables_vars(live, feeds=feeds.values(), models_dir=str(workdir / "models"))
+            variables = tables_vars(live, feeds=feeds.values(), models_dir=str(workdir / "models"), links=workdir / "links")
             Path(platform.warehouse).parent.mkdir(parents=True, exist_ok=True)
             os.environ.update({k: v for k, v in dbt_environment(platform.warehouse).items() if os.environ.get(k) != v})
             run = context.resources.dbt.cli(

@@ -15,6 +15,7 @@ from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as _Status
 
 from assets.archive.fetches import FetchRecord
+from assets.errors import MadangError
 from assets.feeds.model import Feed
 from assets.feeds.partitions import CRONS, FORMS
 from assets.platform import Platform
@@ -23,11 +24,6 @@ from assets.tables.build import is_current
 from assets.tables.index import confirm, read_index
 
 DATA_VERSION_TAG = "dagster/data_version"
-
-ONE_PARTITION_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
-"""A run for several partitions materializes all of them or none, and has one result for each check: where the third of twelve
-fails, it could only lie. So each has a run of its own; a run costs some seconds in a process of its own, and less than one where
-`madang feed run` has them all in its process."""
 
 Guard = Callable[[], AbstractContextManager[None]]
 """Turns a MadangError into the failure that Dagster shows; given by the orchestration, which knows failure classes."""
@@ -62,8 +58,17 @@ def check_spec(feed: Feed, name: str, key: dg.AssetKey, description: str, *, blo
 
 
 def partition_of(context: dg.AssetExecutionContext) -> str | None:
-    """The partition that this run is for; None for the whole of a feed that has none."""
-    return context.partition_key if context.has_partition_key else None
+    """The partition that this run is for; None for the whole of a feed that has none.
+
+    One run is for one partition, and the assets have no backfill policy, so a backfill starts them so. A run for several would
+    have to materialize all of them or none, with one result for each check: where the third of twelve fails, it could only lie.
+    """
+    if context.has_partition_key or not context.has_partition_key_range:
+        return context.partition_key if context.has_partition_key else None
+    keys = context.partition_keys
+    if len(keys) != 1:
+        raise MadangError(f"the run is for {len(keys)} partitions", where=f"{keys[0]} to {keys[-1]}", mend="start one for each")
+    return keys[0]
 
 
 def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
@@ -87,12 +92,12 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
         output_required=False,
         required_resource_keys={"platform"},
         partitions_def=time_partitions(feed),
-        backfill_policy=ONE_PARTITION_A_RUN if feed.partitions else None,
         check_specs=[check_spec(feed, "confirmed", archive_key_of(feed), "The agency answered, with news or without.")],
     )
     def archive(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        platform, partition = context.resources.platform, partition_of(context)
+        platform: Platform = context.resources.platform
         with guard():
+            partition = partition_of(context)
             record = fetch_feed(platform, feed, context.log.info, partition=partition)
         found = metadata_of(platform, feed, record)
         yield dg.AssetCheckResult(asset_key=archive_key_of(feed), check_name="confirmed", passed=True, metadata=found)

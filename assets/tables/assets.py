@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 
 from assets.archive.assets import (
-    ONE_PARTITION_A_RUN,
     Guard,
     archive_key_of,
     check_spec,
@@ -65,12 +64,12 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
         output_required=False,
         required_resource_keys={"platform"},
         partitions_def=time_partitions(feed),
-        backfill_policy=ONE_PARTITION_A_RUN if feed.partitions else None,
         check_specs=specs,
     )
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        platform, partition = context.resources.platform, partition_of(context)
+        platform: Platform = context.resources.platform
         with guard():
+            partition = partition_of(context)
             result = build_feed_table(platform, feed, partition=partition)
         yield from check_results(feed, result.checks, set(GATES) | set(blocking))
         with guard():

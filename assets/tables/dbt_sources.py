@@ -30,6 +30,9 @@ MODELS_VAR = "madang_models_dir"
 LARGEST_ARGUMENT = 128_000
 """Linux refuses a single argument of 131,072 bytes, and `--vars` is one argument."""
 
+NAMED_FILES = 50
+"""Above so many live files a table is read through a folder of links: 20 such tables name fewer than the argument holds."""
+
 _HEADER = "# Generated from the feeds by `python -m assets.tables.dbt_sources`; change the feed.yaml, not this file.\n"
 
 _MEANING = {
@@ -69,16 +72,25 @@ def sources_yaml(feeds: Iterable[Feed]) -> str:
     return _HEADER + text.getvalue()
 
 
-def tables_vars(live: Mapping[str, Sequence[str]], *, feeds: Iterable[Feed] = (), models_dir: str | None = None) -> dict[str, Any]:
+def tables_vars(
+    live: Mapping[str, Sequence[str]],
+    *,
+    feeds: Iterable[Feed] = (),
+    models_dir: str | None = None,
+    links: Path | None = None,
+) -> dict[str, Any]:
     """dbt's `--vars` for one run.
 
     `live`: relation → the local files of its table, exactly those that its index lists (an empty feed: `empty_table`'s).
     `feeds`: those whose tables are shown as today's contract has them, whatever contract their files are of.
+    `links`: an empty folder for links to the files of tables that have too many to be named, as those of many partitions have.
     `models_dir`: folder where the training models land; without it they stay in the warehouse only.
     """
     declared = {feed.relation: feed for feed in feeds}
     variables: dict[str, Any] = {
-        TABLES_VAR: {relation: _table_expression(relation, files, declared.get(relation)) for relation, files in live.items()}
+        TABLES_VAR: {
+            relation: _table_expression(relation, files, declared.get(relation), links) for relation, files in live.items()
+        }
     }
     if models_dir is not None:
         variables[MODELS_VAR] = models_dir
@@ -152,7 +164,18 @@ def _plain(text: str) -> str:
     return re.sub(r"\{(?=[{%#])", "{ ", text)
 
 
-def _table_expression(relation: str, files: Sequence[str], feed: Feed | None) -> str:
+def _linked(folder: Path, files: Sequence[str]) -> str:
+    """SQL for exactly these files, through links that are numbered in their order, in a folder of their own below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = folder / f"{len(list(folder.iterdir())):03}"
+    here.mkdir()
+    for number, file in enumerate(files):
+        (here / f"{number:06}.parquet").symlink_to(Path(file).absolute())
+    # the links' own folder may lie in one whose name holds a pattern
+    return read_files([re.sub(r"[*?\[]", r"[\g<0>]", str(here)) + "/*.parquet"])
+
+
+def _table_expression(relation: str, files: Sequence[str], feed: Feed | None, links: Path | None) -> str:
     """SQL for exactly these files. Braces are doubled because dbt-duckdb passes the location through `str.format_map`."""
     if not files:
         raise MadangError(
@@ -165,8 +188,12 @@ def _table_expression(relation: str, files: Sequence[str], feed: Feed | None) ->
             where=f"table {relation}",
             mend="move MADANG_STORE to a folder whose path holds none of them",
         )
-    query = as_contract(feed, files) if feed is not None else None
-    expression = read_files(files) if query is None else f"({query})"
+
+    def read(some: Sequence[str]) -> str:
+        return _linked(links / relation, some) if links is not None and len(some) > NAMED_FILES else read_files(some)
+
+    query = as_contract(feed, files, read) if feed is not None else None
+    expression = read(files) if query is None else f"({query})"
     return expression.replace("{", "{{").replace("}", "}}")
 
 

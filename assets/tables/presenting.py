@@ -5,7 +5,7 @@ What dbt and the training sets read of a table goes through here. Rebuilding a t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +27,12 @@ def read_files(files: Sequence[str]) -> str:
     return f"read_parquet([{listed([literal(file) for file in files])}], union_by_name = true, hive_partitioning = false)"
 
 
-def as_contract(feed: Feed, files: Sequence[str]) -> str | None:
+def as_contract(feed: Feed, files: Sequence[str], read: Callable[[Sequence[str]], str] = read_files) -> str | None:
     """A query of these local files with the contract's columns and no others; None where they have just these already.
 
     A column that a file lacks is NULL in its type. One of another type is cast, and a value that the cast would lose or round
     makes the query fail without naming it: the rows were judged by the old contract, and a NULL in place of a value would
-    pass for one that the agency left out.
+    pass for one that the agency left out. `read`: how some of the files are read.
     """
     wanted = {name: _plain(kind) for name, kind in table_columns(feed).items()}
     with duckdb.connect() as connection:
@@ -43,7 +43,7 @@ def as_contract(feed: Feed, files: Sequence[str]) -> str | None:
     for _, group in groupby(zip(files, held, strict=True), key=lambda pair: list(pair[1].items())):
         alike = list(group)
         columns = listed([_column(feed, name, kind, alike[0][1]) for name, kind in wanted.items()])
-        selects.append(f"SELECT {columns} FROM {read_files([file for file, _ in alike])}")
+        selects.append(f"SELECT {columns} FROM {read([file for file, _ in alike])}")
     return " UNION ALL ".join(selects)
 
 

@@ -14,6 +14,7 @@ from assets.feeds.model import Feed
 from assets.tables.dbt_sources import DBT_PROJECT, SOURCES, empty_table, sources_yaml, tables_vars
 from assets.tables.sql import literal, table_columns
 from tests.dbt.project import FEEDS, FILES, MODELS, make_tables, run_dbt
+from tests.tables.making import make_feed
 
 
 def expression(path: Path) -> str:
@@ -53,6 +54,35 @@ def test_a_table_without_files_is_refused() -> None:
 def test_more_files_than_a_command_line_takes_are_refused() -> None:
     with pytest.raises(MadangError, match="2000 live files"):
         tables_vars({"small": ["/a"], "large": [f"/store/{'x' * 60}/{i}.parquet" for i in range(1999)]})
+
+
+def test_many_files_are_read_through_links_to_exactly_these(tmp_path: Path) -> None:
+    """A daily partition for years: its files' names alone would be longer than a command line."""
+    store = tmp_path / ("store" + "x" * 60)
+    store.mkdir()
+    files = [str(store / f"{n}.parquet") for n in range(1200)]
+    for n in (0, 1, 2, 600, 1199):
+        duckdb.sql(f"COPY (SELECT {n} AS n) TO {literal(files[n])} (FORMAT parquet)")
+    for file in files:
+        if not Path(file).exists():
+            Path(file).hardlink_to(files[2])
+    live = [file for n, file in enumerate(files) if n != 600]
+    for links in (tmp_path / "links", tmp_path / "[links]*"):
+        sql = tables_vars({"t": live, "few": files[:2]}, links=links)["madang_tables"]
+        assert len(sql["t"]) < 500 and files[0] in sql["few"]
+        assert duckdb.sql(f"SELECT count(*), max(n), sum((n = 600)::INT) FROM {sql['t']}").fetchall() == [(1199, 1199, 0)]
+
+
+def test_many_files_of_two_contracts_are_read_through_links(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    feed = make_feed([{"name": "a", "type": "integer"}])
+    empty_table(feed, new)
+    duckdb.sql(f"COPY (SELECT '7' AS a) TO {literal(str(old))} (FORMAT parquet)")
+    relation = feed.relation
+    sql = tables_vars({relation: [str(old)] * 60 + [str(new)] * 60}, feeds=[feed], links=tmp_path / "links")["madang_tables"][
+        relation
+    ]
+    assert len(sql) < 5000 and duckdb.sql(f"SELECT count(*), sum(a) FROM {sql}").fetchall() == [(60, 420)]
 
 
 def test_landing_folder_is_given_only_when_asked() -> None:

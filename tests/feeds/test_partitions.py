@@ -1,4 +1,4 @@
-"""Time partitions of a feed: keys as Dagster has them, spans, what is due, how a request is filled in, and what cannot be declared."""
+"""Time partitions of a feed: keys as Dagster has them, what is due, how a request is filled in, what cannot be declared."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ def test_upserts_need_the_time_in_their_key() -> None:
     """A record that the agency moves to another month would be in both."""
     keyed = {"columns": [DAY, {"name": "id", "nullable": False}], "key": ["id"]}
     for column in ({}, {"column": "day"}):
-        with pytest.raises(ValidationError, match="partitions.column, and that in contract.key"):
+        with pytest.raises(ValidationError, match=r"partitions\.column, and that in contract\.key"):
             make(contract=keyed, incremental={"kind": "upsert"}, **column)
     make(contract=keyed | {"key": ["id", "day"]}, incremental={"kind": "upsert"}, column="day")
     make(contract=keyed)  # full: the month is replaced whole
