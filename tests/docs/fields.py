@@ -17,12 +17,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from assets.feeds.model import PROTOCOLS
+from assets.feeds.partitions import Partitions
 from assets.protocols.kernel import SourceBase
 from assets.protocols.queries import QuerySource
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "protocols"
-SHARED, QUERIES = "every protocol", "queries"
-"""Names of the tables of what every `source:` may say, and every one with parameters."""
+SHARED, QUERIES, PARTITIONS = "every protocol", "queries", "partitions"
+"""Names of the tables of what every `source:` may say, and every one with parameters; and of what `partitions:` may say."""
 
 WORDS = {
     "auth.kind": "none, query_key, header_key or path_key (the key stands at `{key}` in the address).",
@@ -49,7 +50,7 @@ WORDS = {
 
 def table(name: str) -> str:
     """The Markdown table of a protocol's own fields, or of the shared ones."""
-    model: type[BaseModel] = {SHARED: SourceBase, QUERIES: QuerySource}.get(name) or PROTOCOLS[name].Source
+    model: type[BaseModel] = {SHARED: SourceBase, QUERIES: QuerySource, PARTITIONS: Partitions}.get(name) or PROTOCOLS[name].Source
     shared = {"protocol"} if name == SHARED else set(SourceBase.model_fields)
     if name not in (SHARED, QUERIES) and issubclass(model, QuerySource):
         shared |= set(QuerySource.model_fields)
