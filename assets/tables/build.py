@@ -64,14 +64,14 @@ def contract_digest(feed: Feed) -> str:
         **({"tombstone": [feed.deletes.column, *feed.deletes.values]} if feed.deletes_mode == "tombstone" else {}),
         "expectations": [expectation.model_dump(mode="json") for expectation in feed.expectations],
         "source": source,
-        **({"partitions": _deciding(feed.partitions)} if feed.partitions else {}),
+        **({"partitions": _deciding(feed, feed.partitions)} if feed.partitions else {}),
     }
     return hashlib.sha256(json.dumps(declared, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _deciding(partitions: Partitions) -> dict[str, Any]:
+def _deciding(feed: Feed, partitions: Partitions) -> dict[str, Any]:
     """What of the partitions decides which rows one holds; where they start, and when they are asked for, does not."""
-    return partitions.model_dump(mode="json", include={"every", "timezone", "column"})
+    return {"zone": str(partitions.zone(feed.schedule)), **partitions.model_dump(mode="json", include={"every", "column"})}
 
 
 def is_current(feed: Feed, record: FetchRecord, store: Store) -> bool:
@@ -112,6 +112,7 @@ def build_table(
 
     limits = {"threads": threads, "memory_limit": memory_limit}
     digest = contract_digest(feed)
+    _same_partitions(feed, record, read_index(store, feed.id))
     record = _latest_if_rebuilding(feed, record, store, ledger, force)
 
     def build(fetch: FetchRecord) -> TableResult:
@@ -177,7 +178,6 @@ class _Build:
     def attempt(self) -> TableResult:
         record, judgement = self.record, self.done.judgement
         index = read_index(self.store, self.feed.id)
-        _same_partitions(self.feed, index)
         part = index.partitions.get(self.partition) if index else None
         refused = judgement.rows_quarantined
         quarantine = self._upload("quarantine", judgement.quarantine, refused) if refused else ()
@@ -353,18 +353,23 @@ class _Build:
         return result
 
 
-def _same_partitions(feed: Feed, index: TableIndex | None) -> None:
-    """IntegrityError where the live table has partitions of another kind than the feed: their rows would stand there twice."""
-    partitions = feed.partitions
-    for name in index.partitions if index else ():
-        if (name == WHOLE) if partitions is None else (name != WHOLE and partitions.is_key(feed.schedule, name)):
-            continue
-        was = "without partitions" if name == WHOLE else f"with partitions like {name}"
-        raise IntegrityError(
-            f"its table was made {was}, and rows fetched otherwise would stand beside them",
-            where=f"table {feed.id}",
-            mend=f"give the changed feed another id, or move {index_key(feed.id)} away and fetch again",
-        )
+def _same_partitions(feed: Feed, record: FetchRecord, index: TableIndex | None) -> None:
+    """IntegrityError where fetch or table have partitions of another kind than the feed: rows would stand in the table twice."""
+
+    def ours(name: str) -> bool:
+        if feed.partitions is None:
+            return name == WHOLE
+        return name != WHOLE and feed.partitions.is_key(feed.schedule, name)
+
+    strange = [name for name in (record.partition or WHOLE, *(index.partitions if index else ())) if not ours(name)]
+    if not strange:
+        return
+    was = "without partitions" if strange[0] == WHOLE else f"with partitions like {strange[0]}"
+    raise IntegrityError(
+        f"its table was made {was}, and rows fetched otherwise would stand beside them",
+        where=f"table {feed.id}",
+        mend=f"give the changed feed another id, or move {index_key(feed.id)} away and fetch again",
+    )
 
 
 def _rows(counts: Changes) -> int:

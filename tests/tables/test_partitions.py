@@ -272,6 +272,12 @@ def test_what_says_when_to_ask_is_no_part_of_the_contract() -> None:
     for later in ({"revised": 3}, {"start": date(2020, 1, 1)}, {"lag": timedelta(1)}, {"running": True}):
         other = feed.model_copy(update={"partitions": feed.partitions.model_copy(update=later)})
         assert contract_digest(other) == contract_digest(feed)
+    seoul = monthly(schedule={"cron": "0 0 * * *", "timezone": "Asia/Seoul"})
+    assert (
+        contract_digest(seoul)
+        == contract_digest(feed)
+        != contract_digest(monthly(schedule={"cron": "0 0 * * *", "timezone": "UTC"}))
+    )
     for other in (monthly(column=None), make_feed([DAY, PRICE], contract={"key": ["day"]})):
         assert contract_digest(other) != contract_digest(feed)
 
@@ -294,6 +300,11 @@ def test_two_ways_of_parting_one_table_do_not_meet(home: Home, first: str | None
     with pytest.raises(IntegrityError, match=f"was made (with partitions )?{named}.*another id"):
         home.build(feed_for(then), home.archive(feed_for(then), month(2, 1), at(2), partition=then))
     assert live(home, feed_for(first)) == {"02-01": 1}
+    # Nor does a fetch from before the declaration was changed, where there is no table yet.
+    assert home.store.root is not None
+    (home.store.root / index_key("us.test.rows")).unlink()
+    with pytest.raises(IntegrityError, match="another id"):
+        home.build(feed_for(then), home.archive(feed_for(first), month(2, 1), at(3), partition=first))
 
 
 # --- two at once --------------------------------------------------------------------------------------------------------------
