@@ -63,9 +63,9 @@ def partition_of(context: dg.AssetExecutionContext) -> str | None:
     One run is for one partition, and the assets have no backfill policy, so a backfill starts them so. A run for several would
     have to materialize all of them or none, with one result for each check: where the third of twelve fails, it could only lie.
     """
-    if context.has_partition_key or not context.has_partition_key_range:
-        return context.partition_key if context.has_partition_key else None
-    keys = context.partition_keys
+    if not context.has_partition_key and not context.has_partition_key_range:
+        return None
+    keys: list[str] = list(context.partition_keys)
     if len(keys) != 1:
         raise MadangError(f"the run is for {len(keys)} partitions", where=f"{keys[0]} to {keys[-1]}", mend="start one for each")
     return keys[0]

@@ -21,9 +21,9 @@ from assets.feeds.model import Feed
 from assets.store import Store
 from assets.tables.assets import when_tables_change
 from assets.tables.index import TableIndex, live_paths, read_index
-from orchestration.assembly import build_definitions, job_name
+from orchestration.assembly import FRESHNESS_JOB, build_definitions, job_name
 from orchestration.dbt import live_tables
-from orchestration.freshness import last_confirmed
+from orchestration.freshness import CONFIRMED_ON_TIME, last_confirmed
 from orchestration.opening import open_platform
 from orchestration.running import instance, run_job
 from orchestration.settings import Settings
@@ -243,6 +243,12 @@ def test_a_run_for_several_partitions_is_refused_in_one_sentence(city: City) -> 
     said = failed.step_failure_data.user_failure_data
     assert said is not None and said.description == "2026-01 to 2026-03: the run is for 3 partitions — start one for each"
     assert city.asked() == []
+    # A range of one is that one, however it was started.
+    with instance(city.settings) as opened:
+        one = dict.fromkeys(tags, "2026-02")
+        assert job.execute_in_process(instance=opened, raise_on_error=False, tags=one).success
+        assert opened.get_materialized_partitions(TABLE) == {"2026-02"}
+    assert city.rows == {"2026-02": 3}
 
 
 # --- at night -------------------------------------------------------------------------------------------------------------------
@@ -299,6 +305,10 @@ def test_freshness_asks_about_the_month_that_is_due(city: City) -> None:
     assert city.run(definitions, "2026-10").success
     assert last_confirmed(ledger, city.feed, due) == ledger.confirmed_at(ID)
     ledger.close()
+    with instance(city.settings) as opened:
+        assert run_job(definitions, FRESHNESS_JOB, opened).success
+        key = dg.AssetCheckKey(ARCHIVE, CONFIRMED_ON_TIME)
+        assert len(opened.event_log_storage.get_asset_check_execution_history(key, limit=5)) == 1
 
 
 # --- the command line -------------------------------------------------------------------------------------------------------------
