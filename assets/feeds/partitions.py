@@ -7,10 +7,10 @@ same ones. How a partition's time gets into a request is `assets/protocols/queri
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from assets.errors import DeclarationError
 from assets.protocols.periods import Every, before, cut, floor, following
@@ -51,11 +51,19 @@ CRONS: dict[str, str] = {
 """Where partitions begin, as a cron expression."""
 
 
+SHORT_DAY = {
+    "anyOf": [{"type": "string", "pattern": r"^\d{4}(-\d{2}(-\d{2})?)?$"}, {"type": "integer", "minimum": 1900, "maximum": 2999}]
+}
+"""A day as a clerk may write it, for editors."""
+
+
 class Partitions(Strict):
     """Parts of a feed by time, each fetched, judged and replaced on its own."""
 
     every: Every = Field(description="Length of a partition.")
-    start: date = Field(description="Where the first one begins: 2020-01-01, or shorter, 2020-01 or 2020.")
+    start: Annotated[date, WithJsonSchema(SHORT_DAY)] = Field(
+        description="Where the first one begins: 2020-01-01, or shorter, 2020-01 or 2020."
+    )
     timezone: str | None = Field(None, description="Zone in which partitions begin; default: the schedule's.")
     lag: timedelta | None = Field(
         None, description="From a partition's end to its data: until then no run asks for it by itself. Default: schedule.lag."

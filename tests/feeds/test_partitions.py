@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 
 from assets.archive.assets import time_partitions
 from assets.errors import DeclarationError
-from assets.feeds.load import check, load_feed
+from assets.feeds.load import check, feed_json_schema, load_feed
 from assets.feeds.model import Feed
 from assets.feeds.partitions import FORMS, Partitions
 from assets.protocols.kernel import Cursor, Validators, When
@@ -352,6 +354,9 @@ def written(folder: Path, partitions: str) -> Path:
 def test_a_clerk_may_write_the_start_short(start: str, tmp_path: Path) -> None:
     feed = load_feed(written(tmp_path, f"partitions: {{every: month, start: {start}}}"))
     assert of(feed).start == date(2020, 1, 1)
+    # And an editor that has the schema does not object.
+    written_as = json.loads(start) if start.startswith('"') or start == "2020" else start
+    jsonschema.validate(declared({"every": "month", "start": written_as}), feed_json_schema())
 
 
 def test_a_partition_that_is_not_declared_is_told_with_its_line(tmp_path: Path) -> None:
