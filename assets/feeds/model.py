@@ -131,7 +131,7 @@ def _cuts(window: Window, partitions: Partitions) -> None:
         raise ValueError(
             "window: in a partition it is only 'every' (and 'requests', 'lag', 'running'): all its periods are asked for"
         )
-    if not divides(str(window.every), partitions.every) or window.every == partitions.every:
+    if not divides(str(window.every), partitions.every):
         raise ValueError(f"window: a {partitions.every} is not made of whole {window.every}s; use a shorter period, or no window")
 
 
@@ -174,7 +174,7 @@ class Feed(Strict):
                     f"{{{moments[0]}}} is filled in from the window: declare one, like window: {{every: day, count: 3}}"
                 )
             return source
-        if not used:
+        if not used and not (window is not None and isinstance(source, QuerySource) and source.sends_span):
             raise ValueError(
                 "the request is the same for every partition, so each would get the same rows; "
                 "put {start:%Y%m}, {end:%Y%m} or {partition} where the agency wants the time, or take partitions out"

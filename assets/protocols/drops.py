@@ -174,7 +174,7 @@ class Drop(Protocol[D]):
     drop: ClassVar[bool] = True
 
     def plan(self, feed: Feed, source: D, when: When) -> Iterable[Step]:
-        return [Step(params={"ask": LISTING, **partition_places(feed, when)}, lead=True)]
+        return [Step(params={"ask": LISTING, "partition": "", **partition_places(feed, when)}, lead=True)]
 
     def follow(self, feed: Feed, source: D, step: Step, body: Body) -> Iterable[Step]:
         if step.params["ask"] == CHECKSUM:

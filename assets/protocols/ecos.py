@@ -84,6 +84,7 @@ class EcosLimits(Limits):
 class EcosSource(IndexedSource):
     """`source:` of one query. The path says it all; the same values in a query string break it, so there are no `params`."""
 
+    sends_span: ClassVar[bool] = True
     protocol: Literal["ecos"]
     base_url: str = Field("https://ecos.bok.or.kr/api", pattern=r"^https?://[^\s?#{}]+$", description="Address before the service.")
     service: Literal[

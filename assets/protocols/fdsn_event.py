@@ -39,6 +39,7 @@ _SHORTEST = timedelta(seconds=2)
 class FdsnEventSource(QuerySource):
     """`source:` of one search of an event service."""
 
+    sends_span: ClassVar[bool] = True
     protocol: Literal["fdsn_event"]
     base_url: str = Field(
         pattern=r"^https?://[^\s?#]+/fdsnws/event/1/?$", description="Address of the service, up to its version 1."

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
+from assets.protocols.queries import fill_address, partition_places
 from assets.tables.readers.magic import mismatch
 from assets.tables.readers.spec import FileShape, Unpacking
 
@@ -107,12 +108,11 @@ class Gtfs(Protocol[GtfsSource]):
         return found
 
     def plan(self, feed: Feed, source: GtfsSource, when: When) -> Iterable[Step]:
-        return [Step(params={"partition": when.partition} if when.partition else {})]
+        return [Step(params=partition_places(feed, when))]
 
     def request(self, feed: Feed, source: GtfsSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        url = source.url.replace("{partition}", quote(step.params.get("partition", ""), safe=""))
         known = validators if source.trust_validators else Validators()
-        return conditional_get(url, source.headers, source.auth, step, cursor, known)
+        return conditional_get(fill_address(source.url, step.params), source.headers, source.auth, step, cursor, known)
 
     def classify(
         self,

@@ -66,6 +66,7 @@ class KosisLimits(Limits):
 class KosisSource(QuerySource):
     """`source:` of one table of KOSIS."""
 
+    sends_span: ClassVar[bool] = True
     protocol: Literal["kosis"]
     base_url: str = Field("https://kosis.kr/openapi", pattern=r"^https?://[^\s?#]+$", description="Where the service is.")
     org: str = Field(pattern=r"^\w+$", description="orgId of the publisher; 101 is Statistics Korea.")

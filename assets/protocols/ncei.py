@@ -65,6 +65,7 @@ class Box(Strict):
 class NceiSource(QuerySource):
     """`source:` of records, of the stations and files that hold them, or of records by the old service."""
 
+    sends_span: ClassVar[bool] = True
     protocol: Literal["ncei"]
     base_url: str = Field(HOST, pattern=r"^https?://[^\s/?#]+$", description="Address of the agency, without a path.")
     service: Literal["data", "search", "cdo"] = Field(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -85,8 +85,12 @@ class Window(Strict):
 
 
 class QuerySource(SourceBase):
-    """What the `source:` of every protocol with parameters may say."""
+    """What the `source:` of every protocol with parameters may say.
 
+    `sends_span`: the protocol sends where a window's periods begin and end in parameters of its own, without places for them.
+    """
+
+    sends_span: ClassVar[bool] = False
     params: dict[str, Value] = Field(
         default_factory=dict,
         description=(
@@ -165,9 +169,9 @@ def spans_of(feed: Feed, window: Window | None, when: When) -> list[Span]:
 
 
 def partition_places(feed: Feed, when: When) -> dict[str, Any]:
-    """What `fill_address` needs to fill in the partition of a fetch, for protocols without queries."""
+    """What `fill_address` needs to fill in the partition of a fetch, for protocols without queries; nothing where there is none."""
     if when.partition is None:
-        return {"partition": ""}
+        return {}
     if feed.partitions is None:
         return {"partition": when.partition}
     start, end = feed.partitions.span(feed.schedule, when.partition)

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from assets.protocols.drops import LISTING, Drop, DropSource, Login
 from assets.protocols.kernel import Cursor, Request, SourceBase, Step, Validators, When
+from assets.protocols.queries import fill_text
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
@@ -94,7 +95,7 @@ class S3(Drop[S3Source]):
         request = super().request(feed, source, step, cursor, validators)
         if request.method != LISTING:
             return request
-        begins = source.begins_with.replace("{partition}", step.params["partition"])
+        begins = fill_text(source.begins_with, step.params)
         asked = {"start-after": step.params.get("after", ""), "begins-with": begins}
         return replace(request, headers={name: value for name, value in asked.items() if value})
 

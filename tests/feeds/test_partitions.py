@@ -297,7 +297,6 @@ MONTHS = {"every": "month", "start": "2020"}
         (QUERY | {"window": {"at": ["02:00"]}}, "only 'every'"),
         (QUERY | {"window": {"every": "day", "timezone": "UTC"}}, "only 'every'"),
         (QUERY | {"window": {"every": "week"}}, "a month is not made of whole weeks"),
-        (QUERY | {"window": {"every": "month"}}, "use a shorter period, or no window"),
         (QUERY | {"window": {"every": "year"}}, "use a shorter period, or no window"),
     ],
 )
@@ -305,6 +304,16 @@ def test_a_request_that_does_not_go_with_partitions_is_refused(source: dict[str,
     with pytest.raises(ValidationError, match=said) as caught:
         Feed.model_validate(declared(MONTHS, source))
     assert caught.value.errors()[0]["loc"] == ("source",)
+
+
+def test_a_protocol_that_sends_a_windows_ends_by_itself_needs_no_places() -> None:
+    """It has parameters of its own for them: NCEI's startDate and endDate, both meant."""
+    ncei = {"protocol": "ncei", "dataset": "daily-summaries", "stations": ["KSM00047108"]}
+    feed = make("month", "2026-01", source=ncei | {"window": {"every": "day", "requests": "one"}})
+    [step] = feed.protocol.plan(feed, feed.source, When(NOW, "2026-02"))
+    url = feed.protocol.request(feed, feed.source, step, Cursor(), Validators()).url
+    query = dict(parse_qsl(urlsplit(url).query))
+    assert (query["startDate"][:10], query["endDate"][:10]) == ("2026-02-01", "2026-02-28")
 
 
 def test_a_moment_without_window_and_partitions_is_refused() -> None:
