@@ -126,12 +126,13 @@ class Answer:
 class Lane:
     """A place at a host, under a name of its own in the ledger: one request at a time goes through it.
 
-    `fresh`: nothing was sent since the place was taken, or since the host asked for a pause.
+    `fresh`: nothing was sent since the place was taken, or since the host asked for a pause. `busy`: a question is being asked.
     """
 
     holder: str
     host: str | None = None
     fresh: bool = True
+    busy: bool = False
     renew_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -168,6 +169,13 @@ class Asker:
         of `lanes`, where several requests are out at once.
         """
         lane = lane or self._lanes[0]
+        lane.busy = True
+        try:
+            return await self._asked(request, probe, lead, lane)
+        finally:
+            lane.busy = False
+
+    async def _asked(self, request: Request, probe: bool, lead: Callable[[Body], None] | None, lane: Lane) -> Answer:
         failures = malformed = 0
         polls_until: datetime | None = None
         while True:
@@ -184,8 +192,8 @@ class Asker:
                 delay = next_delay_s(
                     failures=failures, max_attempts=self._limits.max_attempts, retry_after_s=wanted, jitter=self._deps.rng.random()
                 )
-                if isinstance(outcome, RateLimited) and wanted:
-                    self._deps.ledger.defer_host(self._host(request), self._deps.clock.now() + timedelta(seconds=wanted))
+                if isinstance(outcome, RateLimited) and (pause := max(wanted or 0.0, delay or 0.0)):
+                    self._deps.ledger.defer_host(self._host(request), self._deps.clock.now() + timedelta(seconds=pause))
                     for other in self._lanes:
                         other.fresh = True
             elif isinstance(outcome, Malformed) and malformed == 0:
@@ -240,21 +248,42 @@ class Asker:
         """Wait for a place and a moment at the host, and take one of the day's quota; or why the request must not be sent."""
         deps, limits, host = self._deps, self._limits, self._host(request)
         give_up = deps.clock.now() + timedelta(seconds=limits.total_timeout_s)
-        while not self._lease(lane, host):
-            if deps.clock.now() >= give_up:
-                return Transient(f"other fetches held all {limits.concurrency} places at {host}")
-            await deps.clock.sleep(LEASE_POLL_S)
+        while True:
+            while not self._lease(lane, host) and not (self._spare(host) and self._lease(lane, host)):
+                if deps.clock.now() >= give_up:
+                    return Transient(f"other fetches held all {limits.concurrency} places at {host}")
+                await deps.clock.sleep(LEASE_POLL_S)
+                self._check_cancelled()
+            # Without a declared pace only a new place looks at the host's next free moment: another may have been told to wait.
+            pace = limits.per_second or (UNDECLARED_PACE if lane.fresh else None)
+            lane.fresh = False
+            if pace is None or not (wait := deps.ledger.reserve_slot(host, per_second=pace, now=deps.clock.now())):
+                break
+            if not self._quota_left():
+                break
+            await deps.clock.sleep(wait)
             self._check_cancelled()
+            if not lane.fresh and self._lease(lane, host):  # else the host asked for a pause meanwhile, or the place has lapsed
+                break
+        # Last of all, so that a request that is called back before it is sent costs nothing.
         if (budget := self._budget) is not None:
             spending = deps.ledger.spend_quota(self._quota, per_day=budget, reset=limits.reset, now=deps.clock.now())
             if not spending.allowed:
                 return QuotaExhausted(spending.resets_at, f"the daily quota of {self._quota} is used up; nothing was sent")
-        # Without a declared pace only a new place looks at the host's next free moment: another process may have been told to wait.
-        pace = limits.per_second or (UNDECLARED_PACE if lane.fresh else None)
-        lane.fresh = False
-        if pace is not None and (wait := deps.ledger.reserve_slot(host, per_second=pace, now=deps.clock.now())):
-            await deps.clock.sleep(wait)
         return None
+
+    def _quota_left(self) -> bool:
+        """Whether a request would be allowed now; nothing is spent."""
+        if (budget := self._budget) is None:
+            return True
+        return self._deps.ledger.quota(self._quota, per_day=budget, reset=self._limits.reset, now=self._deps.clock.now()).allowed
+
+    def _spare(self, host: str) -> bool:
+        """Give back a place at the host that we hold and do not use; False where there is none."""
+        lane = next((lane for lane in self._lanes if lane.host == host and not lane.busy), None)
+        if lane is not None:
+            self._leave(lane)
+        return lane is not None
 
     def _lease(self, lane: Lane, host: str) -> bool:
         """Take or renew a place at the host; kept from request to request. It lapses soon after a crash."""
@@ -276,6 +305,11 @@ class Asker:
             self._lanes.append(Lane(f"{self._lanes[0].holder}/{len(self._lanes)}"))
         host = self._host(request)
         return [self._lanes[0], *(lane for lane in self._lanes[1:most] if self._lease(lane, host))]
+
+    def rest(self) -> None:
+        """Give back all places but that of the first lane: for now one request at a time is enough."""
+        for lane in self._lanes[1:]:
+            self._leave(lane)
 
     def release(self) -> None:
         """Give all places back."""

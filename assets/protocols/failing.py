@@ -22,6 +22,14 @@ _MENDS = {
 }
 
 
+class Stopped(Exception):
+    """The fetch, or one step of it, ends with this outcome."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
 def failure_of(feed: Feed, record: FetchRecord, outcome: Outcome) -> MadangError:
     """The error that says what the agency answered and what to do about it."""
     resets = outcome.resets_at if isinstance(outcome, QuotaExhausted) else None
