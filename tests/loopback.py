@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -42,11 +42,19 @@ class Answer:
 
 @dataclass
 class Loopback:
-    """`answer` decides; `seen` remembers every request; `url` is where it listens."""
+    """`answer` decides; `seen` remembers every request; `url` is where it listens.
+
+    `gate`: passed before an answer leaves. `most`: requests that were open at once; one that the client drops stays open until its
+    answer would have been sent, and counts as `dropped`.
+    """
 
     answer: Callable[[Seen], Answer]
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
+    gate: Callable[[Seen], Awaitable[None]] | None = None
+    open: int = 0
+    most: int = 0
+    dropped: int = 0
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -58,8 +66,17 @@ class Loopback:
                     headers[name.strip().lower()] = value.strip()
                 await reader.readexactly(int(headers.get("content-length", 0)))
                 self.seen.append(Seen(method, target, headers))
-                if not await self._answer(self.answer(self.seen[-1]), writer):
-                    break
+                self.open += 1
+                self.most = max(self.most, self.open)
+                try:
+                    answer = self.answer(seen := self.seen[-1])
+                    if self.gate is not None:
+                        await self.gate(seen)
+                    if not await self._answer(answer, writer):
+                        break
+                finally:
+                    self.open -= 1
+                    self.dropped += reader.at_eof()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
