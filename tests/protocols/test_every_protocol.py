@@ -113,6 +113,29 @@ def test_parse_reads_any_bytes_or_says_unreadable(name: str, tmp_path: Path) -> 
     reads()
 
 
+@pytest.mark.parametrize("name", [name for name in SHIPPED if PROTOCOLS[name].paged])
+def test_a_page_is_counted_as_its_rows_would_be(name: str, tmp_path: Path) -> None:
+    feed, path = FEED_OF[name], tmp_path / "body"
+
+    def counted(body: Body, tallied: bool) -> tuple[int, str]:
+        try:
+            stream = feed.protocol.parse(feed, feed.source, [body])
+            if tallied and stream.tally is not None:
+                return stream.tally().rows, ""
+            return sum(batch.num_rows for batch in stream.batches), ""
+        except UnreadableSource as error:
+            return -1, error.what
+
+    @settings(**SETTINGS)
+    @given(BODIES)
+    def agrees(raw: bytes) -> None:
+        path.write_bytes(raw)
+        body = Body(path, {}, "https://agency.example/")
+        assert counted(body, True) == counted(body, False)
+
+    agrees()
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_follow_reads_any_bytes_or_says_unreadable(name: str, tmp_path: Path) -> None:
     feed, path = FEED_OF[name], tmp_path / "body"
