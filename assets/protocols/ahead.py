@@ -65,9 +65,10 @@ class Ahead:
                 at = Cursor(page=page, offset=(page - 1) * self._size)
                 self._out[page] = at, asyncio.create_task(self._through(at, self._free.pop()))
             page += 1
-        at, task = self._out.get(cursor.page, (None, None))
-        if task is None or at != cursor:
+        asked = self._out.get(cursor.page)
+        if asked is None or asked[0] != cursor:
             raise OutOfStep
+        task = asked[1]
         await asyncio.wait([task])
         if self._over is not None:
             raise self._over
