@@ -18,7 +18,7 @@ from assets.feeds.model import PROTOCOLS, Feed
 from assets.onboarding.layout import Layout, layout_of
 from assets.onboarding.words import Note
 from assets.protocols.http_answers import by_status
-from assets.protocols.kernel import Body, Cursor, Empty, Ok, Outcome, Request, Step, Validators, When, outcome_name
+from assets.protocols.kernel import Body, Cursor, Empty, Ok, Outcome, Request, Response, Step, Validators, When, outcome_name
 from assets.transport.http import HttpTransport, TransportSettings
 from assets.transport.secrets import Secrets
 
@@ -153,12 +153,7 @@ async def _asked(feed: Feed, step: Step, ask: Any) -> tuple[Exchange, Outcome]:
     outcome = feed.protocol.classify(
         feed.source,
         request,
-        exchange.status,
-        exchange.header_map(),
-        exchange.head,
-        exchange.tail,
-        exchange.decoded_length,
-        exchange.complete,
+        Response(exchange.status, exchange.header_map(), exchange.head, exchange.tail, exchange.decoded_length, exchange.complete),
     )
     return exchange, outcome
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -121,34 +122,28 @@ class Aihub(Protocol[AihubSource]):
         url, headers = keyed(url, {}, auth)
         return Request(url, headers=headers, step=step.ordinal, stamp=step.stamp)
 
-    def classify(
-        self,
-        source: AihubSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
+    def classify(self, source: AihubSource, request: Request, response: Response) -> Outcome:
         asked = _asked(source, request)
-        if status == 403 and asked == "tree":
+        if response.status == 403 and asked == "tree":
             return Gone(f"AI Hub has closed data set {source.dataset}")
-        if status not in (200, 502):
-            return by_status(status, headers) or Malformed(f"HTTP {status}")
-        if not complete:
+        if response.status not in (200, 502):
+            return by_status(response.status, response.headers) or Malformed(f"HTTP {response.status}")
+        if not response.complete:
             return Transient("the connection ended before the end of the answer")
-        if asked == "file" and is_tar(head):
-            return by_tar((request.stamp or "").rpartition("|")[2], tail, length)
-        kind = kind_of(head)
+        if asked == "file" and is_tar(response.head):
+            return by_tar((request.stamp or "").rpartition("|")[2], response.tail, response.length)
+        kind = kind_of(response.head)
         if kind in ("empty", "html"):
-            return Transient("HTTP 502 of a gateway") if status == 502 else Malformed(f"{NAMES[kind]} in place of AI Hub's answer")
+            return (
+                Transient("HTTP 502 of a gateway")
+                if response.status == 502
+                else Malformed(f"{NAMES[kind]} in place of AI Hub's answer")
+            )
         # 502 comes with good lists, with the answer about the key, and with refusals: the body decides
-        text = looked(head, tail, length)
+        text = looked(response)
         if kind != "text" or "\0" in text:
             return Malformed(f"{NAMES[kind] if kind != 'text' else 'bytes'} in place of AI Hub's answer")
-        if status == 502 and not in_korean(text) and not begun(text):
+        if response.status == 502 and not in_korean(text) and not begun(text):
             return Transient("HTTP 502 of a gateway")
         return by_text(asked, text) if asked in ("list", "tree") else by_sentence(asked, text, source)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from assets.protocols.json_answers import in_words
+from assets.protocols.kernel import Response
 
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 """A longer list or tree is none."""
@@ -105,11 +106,11 @@ def begun(text: str) -> bool:
     return _BEGUN.search(text) is not None
 
 
-def looked(head: bytes, tail: bytes, length: int) -> str:
+def looked(response: Response) -> str:
     """The text of a body as far as it is seen; of a longer one its first and last whole lines."""
-    if length <= len(head):
-        return decoded(head)
-    return decoded(head[: head.rfind(b"\n") + 1] + tail[tail.find(b"\n") + 1 :])
+    if response.length <= len(response.head):
+        return decoded(response.head)
+    return decoded(response.head[: response.head.rfind(b"\n") + 1] + response.tail[response.tail.find(b"\n") + 1 :])
 
 
 def data_sets(text: str) -> list[tuple[str, str]] | None:

@@ -30,6 +30,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -132,24 +133,14 @@ class Arcgis(Protocol[ArcgisSource]):
             query |= {"orderByFields": f"{layer.oid} ASC"}
         return _sent(f"{source.base_url}/query", query, source.auth, step, cursor)
 
-    def classify(
-        self,
-        source: ArcgisSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen, whole = around(head, tail, length, "features"), whole_of(head, length)
+    def classify(self, source: ArcgisSource, request: Request, response: Response) -> Outcome:
+        seen, whole = around(response, "features"), whole_of(response.head, response.length)
         if whole is not None and whole.get("error") is not None:
-            return error_of(whole["error"], status, headers)
-        by = by_status(status, headers)
+            return error_of(whole["error"], response.status, response.headers)
+        by = by_status(response.status, response.headers)
         if by is not None:
             return by
-        odd = odd_body(head, length, complete, seen)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
         query = _asked_for(request)
@@ -162,7 +153,7 @@ class Arcgis(Protocol[ArcgisSource]):
             return Malformed("no count") if count is None or seen.records else Ok(PageInfo(total=count))
         if not seen.records:
             return Malformed("an answer without features")
-        return page_of(request, query, seen, whole, tail)
+        return page_of(request, query, seen, whole, response.tail)
 
     def parse(self, feed: Feed, source: ArcgisSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load

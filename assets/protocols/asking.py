@@ -29,6 +29,7 @@ from assets.protocols.kernel import (
     QuotaExhausted,
     RateLimited,
     Request,
+    Response,
     Transient,
 )
 from assets.protocols.pacing import next_delay_s, retry_after_s
@@ -335,12 +336,7 @@ class Asker:
         outcome = protocol.classify(
             self._source,
             request,
-            exchange.status,
-            headers,
-            exchange.head,
-            exchange.tail,
-            exchange.decoded_length,
-            exchange.complete,
+            Response(exchange.status, headers, exchange.head, exchange.tail, exchange.decoded_length, exchange.complete),
         )
         if isinstance(outcome, Ok | Empty) and not exchange.complete:
             outcome = Transient(exchange.error or "the body is cut short")

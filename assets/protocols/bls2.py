@@ -30,6 +30,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -106,32 +107,22 @@ class Bls(Protocol[BlsSource]):
         headers = {"Content-Type": "application/json"}
         return Request(source.address, "POST", headers, json.dumps(body).encode(), step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: BlsSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen = around(head, tail, length, "series")
-        said = document(head) if length <= len(head) else {}
+    def classify(self, source: BlsSource, request: Request, response: Response) -> Outcome:
+        seen = around(response, "series")
+        said = document(response.head) if response.length <= len(response.head) else {}
         verdict, words = (seen.text("status") or "") if seen else "", messages(said)
         if verdict and verdict != "REQUEST_SUCCEEDED":
             return refusal(verdict, words)
-        by = by_status(status, headers)
+        by = by_status(response.status, response.headers)
         if by is not None:
             return by
-        odd = odd_body(head, length, complete, seen)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
         asked = asked_of(request)
         if not verdict or asked is None:
             return Malformed("no answer with a status to a question that is known")
-        if length > len(head):
+        if response.length > len(response.head):
             return BadRequest("the answer is too large to see whether all that was asked for came", too_large=True)
         return proved(asked, said, words, source.nodata)
 

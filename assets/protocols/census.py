@@ -7,7 +7,7 @@ like success. One question is one answer; there are no pages.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -99,36 +100,26 @@ class Census(Protocol[CensusSource]):
         base = source.address.replace(f"/{source.year}/", f"/{fill(source.year, step)}/", 1)
         return asked(base, query, source.auth, step, cursor)
 
-    def classify(
-        self,
-        source: CensusSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        page = kind_of(head) == "html"
-        if "x-datawebapi-keyerror" in headers:
+    def classify(self, source: CensusSource, request: Request, response: Response) -> Outcome:
+        page = kind_of(response.head) == "html"
+        if "x-datawebapi-keyerror" in response.headers:
             return AuthFailed("the bureau says that the key is not valid")
-        if page and _KEY_PAGE.search(head[:8192]):
+        if page and _KEY_PAGE.search(response.head[:8192]):
             return AuthFailed("a page about the key in place of data: the key is missing or not valid")
-        if 300 <= status < 400 and status != 304:
-            return AuthFailed(f"HTTP {status}: the bureau leads those without a key elsewhere")
-        by = by_status(status, headers)
+        if 300 <= response.status < 400 and response.status != 304:
+            return AuthFailed(f"HTTP {response.status}: the bureau leads those without a key elsewhere")
+        by = by_status(response.status, response.headers)
         if isinstance(by, BadRequest) and not page:
-            return BadRequest(in_words(head[:600].decode("utf-8", "replace")) or by.reason)
+            return BadRequest(in_words(response.head[:600].decode("utf-8", "replace")) or by.reason)
         if by is not None:
             return by
-        if status == 204:
+        if response.status == 204:
             return Empty("HTTP 204")
-        seen = around(head, tail, length, None)
-        odd = odd_body(head, length, complete, seen)
+        seen = around(response, None)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
-        text = head[:64].decode("utf-8", "replace").lstrip("\ufeff")
+        text = response.head[:64].decode("utf-8", "replace").lstrip("\ufeff")
         return Ok() if _HEADER.match(text) else Malformed("no list that begins with a header")
 
     def parse(self, feed: Feed, source: CensusSource, bodies: Sequence[Body]) -> RowStream:

@@ -7,7 +7,7 @@ came are the kernel's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -29,6 +29,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -101,24 +102,14 @@ class Ckan(Protocol[CkanSource]):
         query |= {"sort": source.sort or _ORDER[source.action], size: str(source.size), start: str(cursor.offset)}
         return asked(source.address, query, source.auth, step, cursor, safe="", headers={"Accept": "application/json"})
 
-    def classify(
-        self,
-        source: CkanSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        found = around(head, tail, length, _RECORDS[source.action])
-        by = by_status(status, headers)
+    def classify(self, source: CkanSource, request: Request, response: Response) -> Outcome:
+        found = around(response, _RECORDS[source.action])
+        by = by_status(response.status, response.headers)
         if found is not None and found.fields.get("success") is False:
             return _refused(found, by)
         if by is not None:
             return by
-        if not complete:
+        if not response.complete:
             return Transient("the connection ended before the end of the page")
         if found is None:
             return Malformed("no JSON in place of CKAN's answer")

@@ -6,7 +6,7 @@ the key's encoding are the kernel's and the transport's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -26,6 +26,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -134,33 +135,23 @@ class DataGoKr(Protocol[GatewaySource]):
         url, headers = keyed(f"{source.address}?{pairs}", {}, source.auth)
         return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: GatewaySource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        plain = by_plain_text(head, length)
+    def classify(self, source: GatewaySource, request: Request, response: Response) -> Outcome:
+        plain = by_plain_text(response.head, response.length)
         if plain is not None:
             return plain
-        envelope = envelope_of(head, tail, length, source.records.path, source.paging.total)
-        by = by_status(status, headers)
+        envelope = envelope_of(response, source.records.path, source.paging.total)
+        by = by_status(response.status, response.headers)
         if envelope is not None and envelope.code is not None and not is_success(envelope.code, source.success_codes):
             said = by_code(envelope.code, envelope.message, source.nodata)
             # a code that only says "unknown" tells less than a status that refuses
             return by if by is not None and isinstance(said, Malformed) else said
         if by is not None:
             return by
-        if length == 0:
+        if response.length == 0:
             return Malformed("an empty body with status 200: paging.size may be above the service's cap")
-        if not complete:
+        if not response.complete:
             return Transient("the connection ended before the end of the page")
-        if kind_of(head) == "html":
+        if kind_of(response.head) == "html":
             return Malformed("an HTML page in place of the envelope")
         if envelope is None:
             return Malformed("no envelope of the gateway: neither JSON nor XML with a result code")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import quote, urlencode
@@ -30,6 +30,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -108,27 +109,17 @@ class DataGoKrFile(Protocol[DataGoKrFileSource]):
         }
         return Request(source.base_url + EDITION, "POST", headers, urlencode(form).encode(), step=step.ordinal)
 
-    def classify(
-        self,
-        source: DataGoKrFileSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        by = by_transfer(status, headers, complete, "answer")
+    def classify(self, source: DataGoKrFileSource, request: Request, response: Response) -> Outcome:
+        by = by_transfer(response, "answer")
         if by is not None:
             return by
-        if length == 0:
+        if response.length == 0:
             return Malformed("an empty answer")
         if EDITION in request.url:
-            return _by_edition(head, tail, length)
+            return _by_edition(response)
         if FILE in request.url:
-            return _by_file(source, head, tail, length)
-        return Ok() if kind_of(head) == "html" else Malformed("no HTML in place of the data set's page")
+            return _by_file(source, response)
+        return Ok() if kind_of(response.head) == "html" else Malformed("no HTML in place of the data set's page")
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         match = re.fullmatch(rf"https?://www\.data\.go\.kr/data/(\d{{5,12}}){re.escape(PAGE)}(?:[?#].*)?", url)
@@ -189,10 +180,10 @@ def _unreadable(feed: Feed, what: str, mend: str) -> UnreadableSource:
 # --- what answers mean ---------------------------------------------------------------------------------------------------------
 
 
-def _by_edition(head: bytes, tail: bytes, length: int) -> Outcome:
-    if kind_of(head) == "html":
+def _by_edition(response: Response) -> Outcome:
+    if kind_of(response.head) == "html":
         return AuthFailed(f"the portal gives no file without a login or an application: {_BY_HAND}")
-    said = around(head, tail, length, None)
+    said = around(response, None)
     if said is None or said.root != "{":
         return Malformed("no JSON about the edition")
     if not said.ended:
@@ -202,18 +193,18 @@ def _by_edition(head: bytes, tail: bytes, length: int) -> Outcome:
     return Ok() if said.text("atchFileId") else Malformed("no atchFileId in the answer about the edition")
 
 
-def _by_file(source: DataGoKrFileSource, head: bytes, tail: bytes, length: int) -> Outcome:
-    if kind_of(head) == "html" or (is_json(head, length) and _is_envelope(source, head, tail, length)):
+def _by_file(source: DataGoKrFileSource, response: Response) -> Outcome:
+    if kind_of(response.head) == "html" or (is_json(response.head, response.length) and _is_envelope(source, response)):
         return AuthFailed(f"a page or a notice in place of the file: it needs a login or an application; {_BY_HAND}")
-    if (document := document_in(head, source.format)) is not None:
+    if (document := document_in(response.head, source.format)) is not None:
         return BadRequest(f"the edition is {document}, and no {source.format}: ask the agency for a table (CSV, XLSX)")
-    wrong = not_the_file(source, packing(source, head), head, tail, length)
+    wrong = not_the_file(source, packing(source, response.head), response)
     return Malformed(wrong) if wrong else Ok()
 
 
-def _is_envelope(source: DataGoKrFileSource, head: bytes, tail: bytes, length: int) -> bool:
+def _is_envelope(source: DataGoKrFileSource, response: Response) -> bool:
     """Whether JSON is the portal's notice: any, where the file is none; else an object that says whether it went well."""
-    said = around(head, tail, length, None)
+    said = around(response, None)
     return source.format in _TABULAR or (said is not None and isinstance(said.fields.get("status"), bool))
 
 

@@ -32,6 +32,7 @@ from assets.protocols.kernel import (
     Protocol,
     RateLimited,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -108,26 +109,16 @@ class DatagovSearch(Protocol[DatagovSearchSource]):
             query["after"] = cursor.token
         return asked(source.address, query, source.auth, step, cursor, safe="", headers={"Accept": "application/json"})
 
-    def classify(
-        self,
-        source: DatagovSearchSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen = around(head, tail, length, "results")
-        if (refused := _refused(request, seen, status, headers)) is not None:
+    def classify(self, source: DatagovSearchSource, request: Request, response: Response) -> Outcome:
+        seen = around(response, "results")
+        if (refused := _refused(request, seen, response.status, response.headers)) is not None:
             return refused
-        odd = odd_body(head, length, complete, seen)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
         if seen is None or seen.root != "{" or not seen.records:
             return Malformed("an answer without results")
-        return _page(source, request, head, seen)
+        return _page(source, request, response.head, seen)
 
     def canonical_sha256(self, source: DatagovSearchSource, body: Body) -> str | None:
         return canonical_json_sha256(body.payload, source.volatile)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -28,6 +28,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -109,30 +110,20 @@ class DcatRdf(Protocol[DcatRdfSource]):
         query = dict(parse_qsl(rest, keep_blank_values=True)) if mark else {}
         return asked(base, query | query_of(source, step), source.auth, step, cursor, safe=":,;*/", headers=headers)
 
-    def classify(
-        self,
-        source: DcatRdfSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        by = by_status(status, headers)
+    def classify(self, source: DcatRdfSource, request: Request, response: Response) -> Outcome:
+        by = by_status(response.status, response.headers)
         if by is not None:
             return by
-        if length == 0:
+        if response.length == 0:
             return Malformed("an empty body in place of a catalogue")
-        if not complete:
+        if not response.complete:
             return Transient("the connection ended before the end of the page")
-        kind, form = kind_of(head), source.form
-        if kind != _KIND[form] and not (_KIND[form] == "text" and kind in ("xml", "json") and _is_turtle(head)):
+        kind, form = kind_of(response.head), source.form
+        if kind != _KIND[form] and not (_KIND[form] == "text" and kind in ("xml", "json") and _is_turtle(response.head)):
             return Malformed(f"{NAMES[kind]} in place of {_ACCEPT[form]}")
-        if length > source.max_page_bytes:
-            return Malformed(f"a page of {length:,} bytes; source.max_page_bytes allows {source.max_page_bytes:,}")
-        if form in _ENDS and not tail.rstrip(b"\x00 \t\r\n").endswith(_ENDS[form]):
+        if response.length > source.max_page_bytes:
+            return Malformed(f"a page of {response.length:,} bytes; source.max_page_bytes allows {source.max_page_bytes:,}")
+        if form in _ENDS and not response.tail.rstrip(b"\x00 \t\r\n").endswith(_ENDS[form]):
             return Transient("the page is cut off: it does not end")
         return Ok()  # how many, and what is next, may stand anywhere in it: `parse` tells
 

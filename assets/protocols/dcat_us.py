@@ -7,7 +7,7 @@ Here are the request, what the catalogue must be, and that orders and dates alon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -88,28 +89,18 @@ class DcatUs(Protocol[DcatUsSource]):
     def request(self, feed: Feed, source: DcatUsSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         return conditional_get(source.url, {"Accept": "application/json"}, source.auth, step, cursor, validators)
 
-    def classify(
-        self,
-        source: DcatUsSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        by = by_status(status, headers)
+    def classify(self, source: DcatUsSource, request: Request, response: Response) -> Outcome:
+        by = by_status(response.status, response.headers)
         if by is not None:
             return by
-        if length == 0:
+        if response.length == 0:
             return Malformed("an empty body in place of a catalogue")
-        if not complete:
+        if not response.complete:
             return Transient("the connection ended before the end of the catalogue")
-        if kind_of(head) != "json":
-            return Malformed(f"{NAMES[kind_of(head)]} in place of a catalogue")
-        whole = length <= len(head)
-        return _meaning(source, look(head, whole), whole, tail, wide(head))
+        if kind_of(response.head) != "json":
+            return Malformed(f"{NAMES[kind_of(response.head)]} in place of a catalogue")
+        whole = response.length <= len(response.head)
+        return _meaning(source, look(response.head, whole), whole, response.tail, wide(response.head))
 
     def canonical_sha256(self, source: DcatUsSource, body: Body) -> str | None:
         """Of all data sets in any order, each without what is volatile; they are read one at a time, whatever the size."""

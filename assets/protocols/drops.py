@@ -29,6 +29,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -202,25 +203,15 @@ class Drop(Protocol[D]):
         expected = {name: str(asked[name]) for name in ("size", "modified", "version", "md5") if asked.get(name) is not None}
         return Request(folder + asked.get("at", ""), asked["ask"], headers=expected, step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: D,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
+    def classify(self, source: D, request: Request, response: Response) -> Outcome:
         """What failed on the wire the transport has judged; here is only whether a file is the declared one."""
-        if status != 200:
-            return Malformed(f"a drop answers with no status {status}")
-        if not complete:
+        if response.status != 200:
+            return Malformed(f"a drop answers with no status {response.status}")
+        if not response.complete:
             return Transient("the file ends early")
-        if request.method == CHECKSUM and length > MAX_CHECKSUM_BYTES:
+        if request.method == CHECKSUM and response.length > MAX_CHECKSUM_BYTES:
             return Malformed("the checksum file is too large to be one")
-        wrong = not_the_file(source, source.container_of(request.url), head, tail, length) if request.method == FILE else None
+        wrong = not_the_file(source, source.container_of(request.url), response) if request.method == FILE else None
         return Malformed(wrong) if wrong else Ok()
 
     def parse(self, feed: Feed, source: D, bodies: Sequence[Body]) -> RowStream:

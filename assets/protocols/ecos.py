@@ -7,7 +7,7 @@ answer says of itself and the rows are `indexed_rows.py`. The kernel keeps the p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -32,6 +32,7 @@ from assets.protocols.kernel import (
     Protocol,
     RateLimited,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -170,18 +171,8 @@ class Ecos(Protocol[EcosSource]):
             after += [source.cycle, *periods, *(fill(item, step) for item in source.items)]
         return page_request(source, [service, "{key}", source.type, source.language], after, step, cursor)
 
-    def classify(
-        self,
-        source: EcosSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        return judged(source, by_code, status, headers, head, tail, length, complete)
+    def classify(self, source: EcosSource, request: Request, response: Response) -> Outcome:
+        return judged(source, by_code, response)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         """From an address as the bank's pages show it. Its first period becomes the first day asked for."""

@@ -7,7 +7,7 @@ form. Paging discipline is the kernel's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -32,6 +32,7 @@ from assets.protocols.kernel import (
     Protocol,
     RateLimited,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -122,25 +123,15 @@ class Eia(Protocol[EiaSource]):
         query |= {"offset": str(cursor.offset), "length": str(source.size)}
         return asked(source.address, query, source.auth, step, cursor)
 
-    def classify(
-        self,
-        source: EiaSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen = around(head, tail, length, "data")
-        refused = _error(seen, head, status, headers)
+    def classify(self, source: EiaSource, request: Request, response: Response) -> Outcome:
+        seen = around(response, "data")
+        refused = _error(seen, response)
         if refused is not None:
             return refused
-        by = by_status(status, headers)
+        by = by_status(response.status, response.headers)
         if by is not None:
             return by
-        odd = odd_body(head, length, complete, seen)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
         if seen is None or not seen.records or (total := seen.number("total")) is None:
@@ -158,19 +149,23 @@ class Eia(Protocol[EiaSource]):
         return canonical_json_sha256(body.payload, ("apiVersion", "ExcelAddInVersion", "request"))
 
 
-def _error(seen: Around | None, head: bytes, status: int, headers: Mapping[str, str]) -> Outcome | None:
+def _error(seen: Around | None, response: Response) -> Outcome | None:
     """The outcome of EIA's error: an object with code and message, or a text with a number beside it."""
-    begins = seen is not None and re.match(rb'\s*(?:\xef\xbb\xbf)?\{\s*"(?:error|code)"\s*:', head)
+    begins = seen is not None and re.match(rb'\s*(?:\xef\xbb\xbf)?\{\s*"(?:error|code)"\s*:', response.head)
     if seen is None or not begins:
         # a key that asked too often is refused like a wrong one, without the code of a wrong one
-        return RateLimited(retry_after(headers) or SUSPENDED_S, "HTTP 403: the key may be suspended") if status == 403 else None
-    code = seen.text("code") or str(status)
+        return (
+            RateLimited(retry_after(response.headers) or SUSPENDED_S, "HTTP 403: the key may be suspended")
+            if response.status == 403
+            else None
+        )
+    code = seen.text("code") or str(response.status)
     why = in_words(f"error {code}: {seen.text('message') or seen.text('error') or ''}")
     if code.upper().startswith("API_KEY"):
         return AuthFailed(why)
-    if code in ("403", "429") or "RATE_LIMIT" in code.upper() or status in (403, 429):
-        return RateLimited(retry_after(headers) or SUSPENDED_S, why)
-    number = int(code) if code.isascii() and code.isdigit() and len(code) < 4 else status
+    if code in ("403", "429") or "RATE_LIMIT" in code.upper() or response.status in (403, 429):
+        return RateLimited(retry_after(response.headers) or SUSPENDED_S, why)
+    number = int(code) if code.isascii() and code.isdigit() and len(code) < 4 else response.status
     if number in (404, 410):
         return Gone(why)
     if number >= 500:

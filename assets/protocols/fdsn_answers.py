@@ -6,7 +6,8 @@ How a search is put is `fdsn_event.py`. Pure but for reading archived bodies.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from assets.protocols.kernel import (
     Outcome,
     PageInfo,
     Request,
+    Response,
     Transient,
 )
 from assets.tables.readers.magic import kind_of
@@ -45,47 +47,43 @@ _NO_EVENTS = re.compile(r"error 404|no (?:\w+ ){0,2}(?:data|events?)\b", re.I)
 _LINE_LIMIT = 1024 * 1024
 
 
-def meaning(
-    form: str, request: Request, status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, complete: bool
-) -> Outcome:
+def meaning(form: str, request: Request, response: Response) -> Outcome:
     """What a response means. Total, on any bytes."""
     count = urlsplit(request.url).path.endswith("/count")
-    if status == 204:
+    if response.status == 204:
         return Malformed("HTTP 204 in place of a count") if count else _none(request, "HTTP 204: no events")
-    seen = around(head, tail, length, "features")
+    seen = around(response, "features")
     # a count that is too great for a search comes with an error, and is a count all the same
     erring = seen is not None and seen.fields.get("error") and not (count and seen.number("count") is not None)
     inner = seen.number("status") if seen is not None and erring else None
-    if 200 <= status < 300 and inner is not None and 400 <= inner < 600:
-        status = inner  # jsonerror: the error stands in the metadata, and the status beside it
-    if (refused := _refused(request, status, headers, head, seen, count)) is not None:
+    if 200 <= response.status < 300 and inner is not None and 400 <= inner < 600:
+        response = replace(response, status=inner)  # jsonerror: the error stands in the metadata, and the status beside it
+    if (refused := _refused(request, response, seen, count)) is not None:
         return refused
-    if not complete:
+    if not response.complete:
         return Transient("the connection ended before the end of the answer")
     if count:
-        return _count(head, length, complete, seen)
-    return _text(request, head, length) if form == "text" else _features(request, head, tail, length)
+        return _count(response, seen)
+    return _text(request, response.head, response.length) if form == "text" else _features(request, response)
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------------
 
 
-def _refused(
-    request: Request, status: int, headers: Mapping[str, str], head: bytes, seen: Around | None, count: bool
-) -> Outcome | None:
+def _refused(request: Request, response: Response, seen: Around | None, count: bool) -> Outcome | None:
     """The outcome of every status but success, with what the service says; None where the body decides."""
-    said = _words(head, seen)
-    why = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    if status == 413 or (status == 400 and _TOO_LARGE.search(said)):
+    said = _words(response.head, seen)
+    why = f"HTTP {response.status}: {said}" if said else f"HTTP {response.status}"
+    if response.status == 413 or (response.status == 400 and _TOO_LARGE.search(said)):
         return BadRequest(why, too_large=True)
-    if status == 404 and not count and "nodata=404" in request.url and _NO_EVENTS.search(said):
+    if response.status == 404 and not count and "nodata=404" in request.url and _NO_EVENTS.search(said):
         return _none(request, why)
-    if status == 409:
+    if response.status == 409:
         # the USGS's answer where a search finds nothing but deleted events
         return _none(request, f"{why} (only deleted events match)")
-    if status == 414:
+    if response.status == 414:
         return BadRequest(f"{why}; the address is too long: fewer params")
-    by = by_status(status, headers)
+    by = by_status(response.status, response.headers)
     if isinstance(by, Transient):
         return Transient(why, by.retry_after_s)
     return type(by)(why) if isinstance(by, AuthFailed | BadRequest | Gone) else by
@@ -116,22 +114,24 @@ def _total(request: Request) -> int | None:
     return int(found[1]) if found else None
 
 
-def _count(head: bytes, length: int, complete: bool, seen: Around | None) -> Outcome:
-    plain = _PLAIN_COUNT.fullmatch(head)
-    if plain is None and (odd := odd_body(head, length, complete, seen)) is not None:
+def _count(response: Response, seen: Around | None) -> Outcome:
+    plain = _PLAIN_COUNT.fullmatch(response.head)
+    if plain is None and (odd := odd_body(response, seen)) is not None:
         return odd
     total = int(plain[1]) if plain else seen.number("count") if seen is not None else None
     return Malformed("an answer without a count") if total is None else Ok(PageInfo(total=total)) if total else Empty("count 0")
 
 
-def _features(request: Request, head: bytes, tail: bytes, length: int) -> Outcome:
-    if length == 0:
+def _features(request: Request, response: Response) -> Outcome:
+    if response.length == 0:
         return Malformed("an empty body in place of events")
-    if wrong := not_features(head, tail):
+    if wrong := not_features(response.head, response.tail):
         return Malformed(wrong)
-    if told(head, "count") == 0 or (length <= HEAD_BYTES and re.search(rb'"features"\s*:\s*\[\s*\]', head)):
+    if told(response.head, "count") == 0 or (
+        response.length <= HEAD_BYTES and re.search(rb'"features"\s*:\s*\[\s*\]', response.head)
+    ):
         return _none(request, "no features")
-    return Ok(PageInfo(total=_total(request), page_size=told(head, "limit")))
+    return Ok(PageInfo(total=_total(request), page_size=told(response.head, "limit")))
 
 
 def _text(request: Request, head: bytes, length: int) -> Outcome:
@@ -154,7 +154,7 @@ def counted(feed: Feed, body: Body) -> tuple[int, int | None]:
         data = file.read(HEAD_BYTES)
     if plain := _PLAIN_COUNT.fullmatch(data):
         return int(plain[1]), None
-    seen = around(data, data, len(data), None)
+    seen = around(Response.of(data), None)
     total = seen.number("count") if seen is not None and seen.ended else None
     if seen is None or total is None:
         raise order_of(feed).refuse("the count of events is no number", "look at the archived body")

@@ -8,7 +8,7 @@ are `usgs_feed.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from assets.protocols.canonical import canonical_json_sha256
 from assets.protocols.fdsn_answers import LARGEST, counted, meaning, rows_of_text
 from assets.protocols.features import rows_of_features
 from assets.protocols.json_answers import asked
-from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, SourceBase, Step, Validators, When
+from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, Response, SourceBase, Step, Validators, When
 from assets.protocols.queries import QuerySource, query_of, steps_of
 
 if TYPE_CHECKING:
@@ -142,18 +142,12 @@ class FdsnEvent(Protocol[FdsnEventSource]):
         sent = asked(source.address, {"format": source.format} | query, source.auth, step, cursor)
         return replace(sent, stamp=step.stamp)
 
-    def classify(
-        self,
-        source: FdsnEventSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        return meaning(source.format, request, status, headers, head, tail, length, complete)
+    def classify(self, source: FdsnEventSource, request: Request, response: Response) -> Outcome:
+        return meaning(
+            source.format,
+            request,
+            response,
+        )
 
     def canonical_sha256(self, source: FdsnEventSource, body: Body) -> str | None:
         return canonical_json_sha256(body.payload, source.volatile) if source.format != "text" else None

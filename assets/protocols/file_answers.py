@@ -8,20 +8,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from assets.protocols.kernel import Response
 from assets.tables.readers.magic import NAMES, kind_of, mismatch, wide
 from assets.tables.readers.spec import Container, FileShape
 
 
-def not_the_file(shape: FileShape, container: Container, head: bytes, tail: bytes, length: int) -> str | None:
+def not_the_file(shape: FileShape, container: Container, response: Response) -> str | None:
     """Why this body is not the declared file, as half a sentence; None where it may be.
 
     `container`: as declared or as the address says. A gzip that no one declared may have been taken off in transport.
     """
-    if length == 0:
+    if response.length == 0:
         return "empty file"
-    if container == "gzip" and shape.container is None and kind_of(head) != "gzip":
+    if container == "gzip" and shape.container is None and kind_of(response.head) != "gzip":
         container = "none"
-    return mismatch(head, shape.format, container) or (_cut_off(shape.format, head, tail, length) if container == "none" else None)
+    return mismatch(response.head, shape.format, container) or (
+        _cut_off(shape.format, response.head, response.tail, response.length) if container == "none" else None
+    )
 
 
 def _cut_off(file_format: str, head: bytes, tail: bytes, length: int) -> str | None:

@@ -32,6 +32,7 @@ from assets.protocols.kernel import (
     Protocol,
     RateLimited,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -99,24 +100,14 @@ class Fred(Protocol[FredSource]):
         query |= {"limit": str(source.size), "offset": str(cursor.offset)}
         return asked(source.address, query, source.auth, step, cursor)
 
-    def classify(
-        self,
-        source: FredSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen = around(head, tail, length, RECORDS)
+    def classify(self, source: FredSource, request: Request, response: Response) -> Outcome:
+        seen = around(response, RECORDS)
         if seen is not None and not seen.records and {"error_code", "error_message"} & seen.fields.keys():
-            return _error(seen.number("error_code") or status, in_words(seen.text("error_message")), headers)
-        by = by_status(status, headers)
+            return _error(seen.number("error_code") or response.status, in_words(seen.text("error_message")), response.headers)
+        by = by_status(response.status, response.headers)
         if by is not None:
             return by
-        odd = odd_body(head, length, complete, seen)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
         if seen is None or not seen.records or (total := seen.number("count")) is None:

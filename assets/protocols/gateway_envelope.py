@@ -20,6 +20,7 @@ from assets.protocols.kernel import (
     Outcome,
     QuotaExhausted,
     RateLimited,
+    Response,
     Transient,
 )
 
@@ -128,20 +129,20 @@ def number(value: Any) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def envelope_of(head: bytes, tail: bytes, length: int, records_path: str, total_path: str) -> Envelope | None:
+def envelope_of(response: Response, records_path: str, total_path: str) -> Envelope | None:
     """The envelope, parsed where the body is whole in `head`, else found in the head and tail. None: there is none."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = response.head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"<"):
-        return _from_text(head, tail, length, xml=True)
+        return _from_text(response.head, response.tail, response.length, xml=True)
     if not text.startswith((b"{", b"[")):
         return None
-    if length <= len(head):
+    if response.length <= len(response.head):
         try:
             document = json.loads(text)
         except (ValueError, RecursionError):
-            return _from_text(head, tail, length, xml=False, ended=False)
+            return _from_text(response.head, response.tail, response.length, xml=False, ended=False)
         return _from_json(document, records_path, total_path)
-    return _from_text(head, tail, length, xml=False)
+    return _from_text(response.head, response.tail, response.length, xml=False)
 
 
 def _dig(value: Any, path: str) -> Any:

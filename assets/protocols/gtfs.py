@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -114,24 +115,14 @@ class Gtfs(Protocol[GtfsSource]):
         known = validators if source.trust_validators else Validators()
         return conditional_get(fill_address(source.url, step.params), source.headers, source.auth, step, cursor, known)
 
-    def classify(
-        self,
-        source: GtfsSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        by = by_transfer(status, headers, complete, "archive")
+    def classify(self, source: GtfsSource, request: Request, response: Response) -> Outcome:
+        by = by_transfer(response, "archive")
         if by is not None:
             return by
-        wrong = mismatch(head, "csv", "zip")
+        wrong = mismatch(response.head, "csv", "zip")
         if wrong:
             return Malformed(wrong)
-        return Ok() if ends(tail) else Malformed("a ZIP that does not end: it is cut off")
+        return Ok() if ends(response.tail) else Malformed("a ZIP that does not end: it is cut off")
 
     def examine(self, source: GtfsSource, body: Body) -> tuple[Outcome, str | None]:
         """A damaged archive is told before it could take the place of the last good one."""

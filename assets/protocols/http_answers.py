@@ -20,6 +20,7 @@ from assets.protocols.kernel import (
     Outcome,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -61,10 +62,10 @@ def by_status(status: int, headers: Mapping[str, str]) -> Outcome | None:
     return Malformed(f"HTTP {status}")
 
 
-def by_transfer(status: int, headers: Mapping[str, str], complete: bool, what: str) -> Outcome | None:
+def by_transfer(response: Response, what: str) -> Outcome | None:
     """The outcome of a response that carries no whole body: its status, or a cut connection. `what`: file, feed."""
-    by = by_status(status, headers)
-    return by if by is not None or complete else Transient(f"the connection ended before the end of the {what}")
+    by = by_status(response.status, response.headers)
+    return by if by is not None or response.complete else Transient(f"the connection ended before the end of the {what}")
 
 
 def conditional_get(

@@ -6,7 +6,7 @@ is `tables/readers/`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -22,6 +22,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -68,21 +69,11 @@ class HttpFile(Protocol[HttpFileSource]):
     def request(self, feed: Feed, source: HttpFileSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         return conditional_get(fill_address(source.url, step.params), source.headers, source.auth, step, cursor, validators)
 
-    def classify(
-        self,
-        source: HttpFileSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        by = by_transfer(status, headers, complete, "file")
+    def classify(self, source: HttpFileSource, request: Request, response: Response) -> Outcome:
+        by = by_transfer(response, "file")
         if by is not None:
             return by
-        wrong = not_the_file(source, source.container_of(source.url), head, tail, length)
+        wrong = not_the_file(source, source.container_of(source.url), response)
         return Malformed(wrong) if wrong else Ok()
 
     def canonical_sha256(self, source: HttpFileSource, body: Body) -> str | None:

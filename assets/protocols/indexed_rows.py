@@ -8,7 +8,7 @@ protocols' own.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from assets.protocols.http_answers import by_status, keyed
 from assets.protocols.json_pages import around, rows_of_pages
-from assets.protocols.kernel import Body, Cursor, Empty, Malformed, Ok, Outcome, PageInfo, Request, Step, Transient
+from assets.protocols.kernel import Body, Cursor, Empty, Malformed, Ok, Outcome, PageInfo, Request, Response, Step, Transient
 from assets.protocols.queries import QuerySource
 from assets.tables.readers.magic import kind_of
 
@@ -78,11 +78,11 @@ class Heard:
     ended: bool = True
 
 
-def hear(head: bytes, tail: bytes, length: int, rows: str) -> Heard | None:
+def hear(response: Response, rows: str) -> Heard | None:
     """The answer's word on itself, from its head and tail. `rows`: name of the list, or element. None: neither JSON nor XML."""
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        return _hear_xml(head.decode("utf-8", "replace"), tail.decode("utf-8", "replace"), rows)
-    found = around(head, tail, length, rows)
+    if response.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        return _hear_xml(response.head.decode("utf-8", "replace"), response.tail.decode("utf-8", "replace"), rows)
+    found = around(response, rows)
     if found is None:
         return None
     code = found.text("CODE")
@@ -113,29 +113,20 @@ def _hear_xml(start: str, end: str, rows: str) -> Heard:
     )
 
 
-def judged(
-    source: IndexedSource,
-    by_code: Callable[[str, str], Outcome | None],
-    status: int,
-    headers: Mapping[str, str],
-    head: bytes,
-    tail: bytes,
-    length: int,
-    complete: bool,
-) -> Outcome:
+def judged(source: IndexedSource, by_code: Callable[[str, str], Outcome | None], response: Response) -> Outcome:
     """What a response means. `by_code`: the outcome of a code and its message, None for success."""
-    heard = hear(head, tail, length, source.where[-1])
-    by = by_status(status, headers)
+    heard = hear(response, source.where[-1])
+    by = by_status(response.status, response.headers)
     if heard is not None and heard.code is not None and (said := by_code(heard.code, heard.message)) is not None:
         # a code that nobody knows tells less than a status that refuses
         return by if by is not None and isinstance(said, Malformed) else said
     if by is not None:
         return by
-    if length == 0:
+    if response.length == 0:
         return Malformed("an empty body with status 200")
-    if not complete:
+    if not response.complete:
         return Transient("the connection ended before the end of the page")
-    if kind_of(head) == "html":
+    if kind_of(response.head) == "html":
         return Malformed("an HTML page in place of rows")
     if heard is None:
         return Malformed("neither JSON nor XML")

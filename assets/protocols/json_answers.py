@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from assets.protocols.http_answers import keyed
 from assets.protocols.json_pages import Around
-from assets.protocols.kernel import Auth, Cursor, Malformed, Outcome, Request, Step, Transient
+from assets.protocols.kernel import Auth, Cursor, Malformed, Outcome, Request, Response, Step, Transient
 from assets.tables.readers.magic import kind_of
 
 
@@ -33,14 +33,14 @@ def asked(
     return Request(url, headers=sent, step=step.ordinal, page=cursor.page)
 
 
-def odd_body(head: bytes, length: int, complete: bool, seen: Around | None) -> Outcome | None:
+def odd_body(response: Response, seen: Around | None) -> Outcome | None:
     """Why the body of a successful response is no whole JSON document; None where it is one."""
-    if length == 0:
+    if response.length == 0:
         return Malformed("an empty body in place of JSON")
-    if not complete:
+    if not response.complete:
         return Transient("the connection ended before the end of the answer")
     if seen is None:
-        kind = kind_of(head)
+        kind = kind_of(response.head)
         return Malformed(f"{'an HTML page' if kind == 'html' else 'XML' if kind == 'xml' else 'something else'} in place of JSON")
     return None if seen.ended else Transient("the answer is cut off, or no JSON: it does not end as JSON does")
 

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from assets.protocols.kernel import Response
+
 _FORWARD = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\],]', re.DOTALL)
 # In reversed text a quote inside a string is followed by the backslash that stood before it.
 _BACKWARD = re.compile(r'"[^"]*(?:"(?=\\)[^"]*)*"(?!\\)|["{}\[\],]', re.DOTALL)
@@ -42,15 +44,15 @@ class Members:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def members_of(head: bytes, tail: bytes, length: int) -> Members | None:
+def members_of(response: Response) -> Members | None:
     """The members of the object that a body is. None: it begins as no object, or is broken where it was seen. Never raises."""
-    start = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    start = response.head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if start[:1] != "{":
         return None
-    if length <= len(head):
+    if response.length <= len(response.head):
         found = _object(start)
         return Members(found, whole=True) if found is not None else Members(ended=False)
-    end = tail.decode("utf-8", "replace").rstrip()
+    end = response.tail.decode("utf-8", "replace").rstrip()
     before, at_cut = _first(start)
     after = _last(end)
     if before is None or after is None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from assets.feeds.model import Feed
-    from assets.protocols.kernel import Body
+    from assets.protocols.kernel import Body, Response
     from assets.tables.readers.batches import Order
     from assets.tables.rows import RowStream
 
@@ -62,12 +62,12 @@ class Around:
         return None if value is None else str(value)
 
 
-def around(head: bytes, tail: bytes, length: int, records: str | None) -> Around | None:
+def around(response: Response, records: str | None) -> Around | None:
     """What stands around the list named `records` (None: the document itself is the list). None: this is no JSON. Never raises."""
-    text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    text = response.head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if text[:1] not in ("{", "["):
         return None
-    if length <= len(head):
+    if response.length <= len(response.head):
         try:
             document = json.loads(text)
         except (ValueError, RecursionError):
@@ -75,7 +75,7 @@ def around(head: bytes, tail: bytes, length: int, records: str | None) -> Around
         fields: dict[str, Scalar] = {}
         found = _walk(document, records, fields)
         return Around(text[0], fields, found or (records is None and isinstance(document, list)), whole=True)
-    return _from_text(text, tail.decode("utf-8", "replace"), records, ended=None)
+    return _from_text(text, response.tail.decode("utf-8", "replace"), records, ended=None)
 
 
 def _walk(document: Any, records: str | None, fields: dict[str, Scalar]) -> bool:

@@ -143,6 +143,27 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Response:
+    """What `classify` sees of a response; its body streams by and is never held whole.
+
+    `headers`: lower-case names. `head`, `tail`: the first and last 64 kB at most of the decoded body; `length`: its size in bytes;
+    `complete`: False when the connection ended before the promised length.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    head: bytes
+    tail: bytes
+    length: int
+    complete: bool = True
+
+    @classmethod
+    def of(cls, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None, complete: bool = True) -> Response:
+        """Of a body that is in hand."""
+        return cls(status, headers or {}, body[:HEAD_BYTES], body[-TAIL_BYTES:], len(body), complete)
+
+
+@dataclass(frozen=True)
 class Body:
     """The archived payload of one Ok response, as `parse` gets it: content-encoding already removed.
 
@@ -317,22 +338,8 @@ class Protocol(ABC, Generic[S]):
         """The request for one page. `validators` are empty on every page but the first."""
 
     @abstractmethod
-    def classify(
-        self,
-        source: S,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        """What the response means. Pure, total, never raises, on any bytes.
-
-        `headers`: lower-case names. `head`, `tail`: the first and last 64 kB at most of the decoded body; `length`: its
-        size in bytes; `complete`: False when the connection ended before the promised length.
-        """
+    def classify(self, source: S, request: Request, response: Response) -> Outcome:
+        """What the response means. Pure, total, never raises, on any bytes."""
 
     @abstractmethod
     def parse(self, feed: Feed, source: S, bodies: Sequence[Body]) -> RowStream:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,6 +29,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -145,36 +146,26 @@ class Kosis(Protocol[KosisSource]):
         url, headers = keyed(url, {}, source.auth)
         return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: KosisSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        by, lead = by_status(status, headers), _META in request.url
-        said = error_of(head, length)
+    def classify(self, source: KosisSource, request: Request, response: Response) -> Outcome:
+        by, lead = by_status(response.status, response.headers), _META in request.url
+        said = error_of(response.head, response.length)
         if said is not None:
-            meant = by_code(*said, headers, lead)
+            meant = by_code(*said, response.headers, lead)
             # a code that nobody knows tells less than a status that refuses
             return by if by is not None and isinstance(meant, Malformed) else meant
         if by is not None:
             return by
-        if length == 0:
+        if response.length == 0:
             return Malformed("an empty body")
-        if not complete:
+        if not response.complete:
             return Transient("the connection ended before the end of the list")
-        if kind_of(head) != "json":
-            return Malformed("an HTML page in place of the list" if kind_of(head) == "html" else "no list of KOSIS")
-        if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
+        if kind_of(response.head) != "json":
+            return Malformed("an HTML page in place of the list" if kind_of(response.head) == "html" else "no list of KOSIS")
+        if response.head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"[":
             return Malformed("an object without an error code in place of the list")
-        if tail.rstrip()[-1:] != b"]":
+        if response.tail.rstrip()[-1:] != b"]":
             return Transient("the list is cut off: it does not end")
-        if length <= len(head) and (odd := whole(head)) is not None:
+        if response.length <= len(response.head) and (odd := whole(response.head)) is not None:
             return Malformed(NO_UPDATES) if lead and isinstance(odd, Empty) else odd
         return Ok()
 

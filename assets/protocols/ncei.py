@@ -7,7 +7,7 @@ and how rows are read is `ncei_answers.py`. The bulk files of GHCN-Daily are pla
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -15,7 +15,20 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import Field, model_validator
 
 from assets.protocols.json_answers import asked
-from assets.protocols.kernel import Auth, Body, Cursor, Limits, Outcome, Protocol, Request, SourceBase, Step, Validators, When
+from assets.protocols.kernel import (
+    Auth,
+    Body,
+    Cursor,
+    Limits,
+    Outcome,
+    Protocol,
+    Request,
+    Response,
+    SourceBase,
+    Step,
+    Validators,
+    When,
+)
 from assets.protocols.ncei_answers import meaning, rows_of
 from assets.protocols.queries import QuerySource, query_of, steps_of
 from quality.contract import Strict
@@ -154,18 +167,14 @@ class Ncei(Protocol[NceiSource]):
         accept = {"Accept": "text/csv" if source.format == "csv" else "application/json"}
         return asked(source.address, query, source.auth, step, cursor, headers=accept)
 
-    def classify(
-        self,
-        source: NceiSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        return meaning(source.service, source.format, source.total, request, status, headers, head, tail, length, complete)
+    def classify(self, source: NceiSource, request: Request, response: Response) -> Outcome:
+        return meaning(
+            source.service,
+            source.format,
+            source.total,
+            request,
+            response,
+        )
 
     def parse(self, feed: Feed, source: NceiSource, bodies: Sequence[Body]) -> RowStream:
         form = "results" if source.service != "data" else source.format

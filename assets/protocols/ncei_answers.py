@@ -26,6 +26,7 @@ from assets.protocols.kernel import (
     QuotaExhausted,
     RateLimited,
     Request,
+    Response,
     Transient,
 )
 from assets.tables.readers.magic import NAMES, kind_of
@@ -40,35 +41,24 @@ MARK = "QFLAG"
 _LINE_LIMIT = 1024 * 1024
 
 
-def meaning(
-    service: str,
-    form: str,
-    total: str,
-    request: Request,
-    status: int,
-    headers: Mapping[str, str],
-    head: bytes,
-    tail: bytes,
-    length: int,
-    complete: bool,
-) -> Outcome:
+def meaning(service: str, form: str, total: str, request: Request, response: Response) -> Outcome:
     """What a response means. Total, on any bytes. `total`: the field of a search that counts."""
-    told = whole_of(head, length)
-    if told is not None and (refused := _refused(told, status, headers)) is not None:
+    told = whole_of(response.head, response.length)
+    if told is not None and (refused := _refused(told, response.status, response.headers)) is not None:
         return refused
-    by = by_status(status, headers)
+    by = by_status(response.status, response.headers)
     if by is not None:
         return by
     if service == "data" and form == "csv":
-        return _table(head, length, complete)
-    seen = around(head, tail, length, None if service == "data" else "results")
-    odd = odd_body(head, length, complete, seen)
+        return _table(response)
+    seen = around(response, None if service == "data" else "results")
+    odd = odd_body(response, seen)
     if odd is not None:
         return odd
     if service == "data":
         if seen is None or seen.root != "[":
             return Malformed("no list of records")
-        nothing = seen.whole and re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", head)
+        nothing = seen.whole and re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", response.head)
         return (
             Empty("an empty list: the stations have nothing for these days") if nothing else Ok(PageInfo(page_size=NO_MORE_PAGES))
         )
@@ -112,18 +102,18 @@ def _fields(errors: Any) -> str:
     return f" ({'; '.join(listed)})" if listed else ""
 
 
-def _table(head: bytes, length: int, complete: bool) -> Outcome:
-    if length == 0:
+def _table(response: Response) -> Outcome:
+    if response.length == 0:
         return Malformed("an empty body: not even a header")
-    if not complete:
+    if not response.complete:
         return Transient("the connection ended before the end of the table")
-    kind = kind_of(head)
-    if kind != "text" or is_json(head, length):
+    kind = kind_of(response.head)
+    if kind != "text" or is_json(response.head, response.length):
         return Malformed(f"{NAMES.get(kind, kind)} in place of csv")
-    line, _, rest = head.decode("utf-8", "replace").removeprefix("\ufeff").partition("\n")
+    line, _, rest = response.head.decode("utf-8", "replace").removeprefix("\ufeff").partition("\n")
     if "STATION" not in _cells(line):
         return Malformed("the first line names no STATION")
-    if not rest.strip() and length <= len(head):
+    if not rest.strip() and response.length <= len(response.head):
         return Empty("a header without rows: the stations have nothing for these days")
     return Ok(PageInfo(page_size=NO_MORE_PAGES))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -34,6 +34,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -161,28 +162,18 @@ class Odcloud(Protocol[OdcloudSource]):
             headers[name] = f"Infuser {headers[name]}"
         return Request(url, "POST" if body else "GET", headers, body, step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: OdcloudSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        plain = by_plain_text(head, length)
+    def classify(self, source: OdcloudSource, request: Request, response: Response) -> Outcome:
+        plain = by_plain_text(response.head, response.length)
         if plain is not None:
             return plain
-        by, seen = by_status(status, headers), around(head, tail, length, "data")
-        said = _said(head, tail, length, seen)
+        by, seen = by_status(response.status, response.headers), around(response, "data")
+        said = _said(response, seen)
         if said is not None:
             # what nobody has listed tells less than a status that refuses
             return by if by is not None and isinstance(said, Malformed) else said
         if by is not None:
             return by
-        odd = odd_body(head, length, complete, seen)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
         assert seen is not None
@@ -205,7 +196,7 @@ class Odcloud(Protocol[OdcloudSource]):
         return rows_of_pages(feed, bodies, ["data"])
 
 
-def _said(head: bytes, tail: bytes, length: int, seen: Around | None) -> Outcome | None:
+def _said(response: Response, seen: Around | None) -> Outcome | None:
     """An error in the body, whatever stands beside it; None where it says none."""
     if seen is not None and (seen.text("swagger") or seen.text("openapi")):
         return None  # it may quote errors as examples
@@ -221,7 +212,7 @@ def _said(head: bytes, tail: bytes, length: int, seen: Around | None) -> Outcome
             )
         if seen.records:
             return None
-    envelope = envelope_of(head, tail, length, "response.body.items", "response.body.totalCount")
+    envelope = envelope_of(response, "response.body.items", "response.body.totalCount")
     if envelope is None or envelope.code is None or is_success(envelope.code, None):
         return None
     return by_code(envelope.code, envelope.message)

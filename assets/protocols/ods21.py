@@ -24,6 +24,7 @@ from assets.protocols.kernel import (
     Pending,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -104,28 +105,18 @@ class Ods21(Protocol[Ods21Source]):
         size = max(1, min(source.size, MOST - cursor.offset))
         return sent_to(source, source.records, {**query, "limit": str(size), "offset": str(cursor.offset)}, step, cursor)
 
-    def classify(
-        self,
-        source: Ods21Source,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        no = refused(status, headers, head, length)
+    def classify(self, source: Ods21Source, request: Request, response: Response) -> Outcome:
+        no = refused(response)
         if no is not None:
             return no
-        if status == 202:
-            return Pending(request.url, retry_after(headers) or WAIT_S)
+        if response.status == 202:
+            return Pending(request.url, retry_after(response.headers) or WAIT_S)
         if (asked := _address(request.url)) == _address(source.export):
-            return export_of(request, source.shape, head, tail, length, complete)
+            return export_of(request, source.shape, response)
         if source.dataset and asked == _address(source.address):
-            return described(head, tail, length, complete)
+            return described(response)
         counting = parse_qs(urlsplit(request.url).query).get("limit") == ["0"]
-        found = page_of(request, counting, head, tail, length, complete)
+        found = page_of(request, counting, response)
         if counting and request.page > 1 and isinstance(found, Ok):
             return Malformed(f"the export ended before all {total_in(request.stamp)} rows: {found.page.total} are counted now")
         return found

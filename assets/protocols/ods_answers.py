@@ -26,6 +26,7 @@ from assets.protocols.kernel import (
     QuotaExhausted,
     RateLimited,
     Request,
+    Response,
     Transient,
 )
 from assets.protocols.pacing import CEILING_S
@@ -56,24 +57,24 @@ _SEEN_FOR_TRAILER = 4096
 # --- refusals ----------------------------------------------------------------------------------------------------------------
 
 
-def refused(status: int, headers: Mapping[str, str], head: bytes, length: int) -> Outcome | None:
+def refused(response: Response) -> Outcome | None:
     """The outcome of an error, in a body or by the status alone; None where the body is what was asked for."""
-    said = whole_of(head, length) or {}
+    said = whole_of(response.head, response.length) or {}
     named = [said[key] for key in ("error_code", "errorcode", "error") if said.get(key) not in (None, "", [], {}, False)]
     # a row of data may have such fields, too: with status 200 only a body of nothing else is an error
-    told = bool(named) and (status >= 400 or said.keys() <= _ERROR_KEYS)
+    told = bool(named) and (response.status >= 400 or said.keys() <= _ERROR_KEYS)
     if told:
         code = in_words(named[0], 80)
         message = in_words(said.get("message") or said.get("error"))
         why = f"{code}: {message}" if message and message != code else code
     else:
         code = message = ""
-        why = f"HTTP {status}"
-    if status == 429 or (
+        why = f"HTTP {response.status}"
+    if response.status == 429 or (
         told and (code == str(_TOO_MANY) or re.search(r"too.?many.?(?:requests|calls)", f"{code} {message}", re.I))
     ):
-        return _limited(said, headers, why)
-    by = by_status(status, headers)
+        return _limited(said, response.headers, why)
+    by = by_status(response.status, response.headers)
     if not told:
         return by
     return _by_words(by, code, message, why)
@@ -127,19 +128,19 @@ def _moment(value: Any, now: datetime | None) -> datetime | None:
 # --- what was asked for --------------------------------------------------------------------------------------------------------
 
 
-def described(head: bytes, tail: bytes, length: int, complete: bool) -> Outcome:
+def described(response: Response) -> Outcome:
     """What a data set says of itself: it is looked into by `version_in`."""
-    seen = around(head, tail, length, None)
-    odd = odd_body(head, length, complete, seen)
+    seen = around(response, None)
+    odd = odd_body(response, seen)
     if odd is not None:
         return odd
     return Ok() if seen is not None and seen.root == "{" else Malformed("a list in place of a data set's description")
 
 
-def page_of(request: Request, counting: bool, head: bytes, tail: bytes, length: int, complete: bool) -> Outcome:
+def page_of(request: Request, counting: bool, response: Response) -> Outcome:
     """A page of records, or none of them and their number (`counting`)."""
-    seen = around(head, tail, length, "results")
-    odd = odd_body(head, length, complete, seen)
+    seen = around(response, "results")
+    odd = odd_body(response, seen)
     if odd is not None:
         return odd
     total = seen.number("total_count") if seen is not None and seen.root == "{" and seen.records else None
@@ -152,23 +153,23 @@ def page_of(request: Request, counting: bool, head: bytes, tail: bytes, length: 
     return Empty("total_count 0") if total == 0 and request.page == 1 else Ok(PageInfo(total=total))
 
 
-def export_of(request: Request, shape: FileShape, head: bytes, tail: bytes, length: int, complete: bool) -> Outcome:
+def export_of(request: Request, shape: FileShape, response: Response) -> Outcome:
     """A whole file, as far as its ends tell: its status is 200 from its first row on, whatever comes later."""
-    if not complete:
+    if not response.complete:
         return Transient("the connection ended before the end of the export")
-    if (error := interrupted(shape.format, tail)) is not None:
+    if (error := interrupted(shape.format, response.tail)) is not None:
         return Transient(f"the export broke off: {error}" if error else "the export broke off")
     if shape.format in ("json", "geojson"):
-        seen = around(head, tail, length, None)
-        odd = odd_body(head, length, complete, seen)
+        seen = around(response, None)
+        odd = odd_body(response, seen)
         if odd is not None:
             return odd
         if seen is None or seen.root != ("[" if shape.format == "json" else "{"):
             return Malformed(f"no {shape.format}, but another JSON")
-    wrong = not_the_file(shape, "none", head, tail, length)
+    wrong = not_the_file(shape, "none", response)
     if wrong is not None:
         return Malformed(wrong)
-    if cut_in_a_line(shape.format, tail):
+    if cut_in_a_line(shape.format, response.tail):
         return Transient("the export is cut off within a line")
     total = total_in(request.stamp)
     return Malformed("an export that was not counted") if total is None else Ok(PageInfo(total=total))

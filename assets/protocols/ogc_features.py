@@ -7,7 +7,7 @@ Here are its parameters and its two ways of paging. What its answers say is `ogc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -120,28 +121,18 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
             query[source.offset_param] = str(cursor.offset)
         return asked(source.address, query, source.auth, step, cursor, safe=":,;*/", headers=ACCEPT)
 
-    def classify(
-        self,
-        source: OgcFeaturesSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen = members_of(head, tail, length)
-        by = by_status(status, headers)
+    def classify(self, source: OgcFeaturesSource, request: Request, response: Response) -> Outcome:
+        seen = members_of(response)
+        by = by_status(response.status, response.headers)
         if by is not None:
             return with_reason(by, seen)
-        odd = odd_body(head, length, complete, Around("{", ended=seen.ended) if seen is not None else None)
+        odd = odd_body(response, Around("{", ended=seen.ended) if seen is not None else None)
         if odd is not None:
             return odd
         assert seen is not None
         if not seen.holds_list("features"):
-            return error_in(seen, headers)
-        system = headers.get("content-crs", "").strip("<> \t")
+            return error_in(seen, response.headers)
+        system = response.headers.get("content-crs", "").strip("<> \t")
         if source.crs and system and system != _crs(source.crs):
             return Malformed(f"coordinates in {in_words(system)} in place of {_crs(source.crs)}")
         if recounts(request.url):

@@ -10,7 +10,17 @@ from typing import Any
 
 from assets.protocols.http_answers import by_status
 from assets.protocols.json_answers import in_words
-from assets.protocols.kernel import AuthFailed, BadRequest, Gone, Malformed, Outcome, QuotaExhausted, RateLimited, Transient
+from assets.protocols.kernel import (
+    AuthFailed,
+    BadRequest,
+    Gone,
+    Malformed,
+    Outcome,
+    QuotaExhausted,
+    RateLimited,
+    Response,
+    Transient,
+)
 
 ROOTS = ("ExceptionReport", "ServiceExceptionReport")
 _EXCEPTION = re.compile(r"<(?:[\w.\-]{1,60}:)?(?:Exception|ServiceException)\b([^<>]{0,2000})>([^<]{0,2000})")
@@ -34,21 +44,23 @@ def attributes_in(text: str) -> dict[str, str]:
     return {name: html.unescape(one or other) for name, one, other in _ATTRIBUTE.findall(text)}
 
 
-def exception_in(root: str, fields: Mapping[str, Any], head: bytes, status: int, headers: Mapping[str, str]) -> Outcome | None:
+def exception_in(root: str, fields: Mapping[str, Any], response: Response) -> Outcome | None:
     """What an exception means, whatever the status above it; None where the answer is none.
 
     `root`: name of the XML's root, or 'json'; `fields`: the members of the JSON.
     """
     if root in ROOTS:
-        text = head.decode("utf-8", "replace")
+        text = response.head.decode("utf-8", "replace")
         found, said = _EXCEPTION.search(text), _TEXT.search(text)
         told = attributes_in(found[1]) if found else {}
         words = html.unescape(said[1] if said else found[2] if found else "").replace("]]>", "")
-        return _meaning(told.get("exceptionCode") or told.get("code") or "", told.get("locator") or "", words, status, headers)
+        return _meaning(
+            told.get("exceptionCode") or told.get("code") or "", told.get("locator") or "", words, response.status, response.headers
+        )
     listed = fields.get("exceptions") if root == "json" else None
     if isinstance(listed, list) and listed and isinstance(listed[0], dict):
         code, locator, words = (value if isinstance(value := listed[0].get(n), str) else "" for n in ("code", "locator", "text"))
-        return _meaning(code, locator, words, status, headers)
+        return _meaning(code, locator, words, response.status, response.headers)
     return None
 
 

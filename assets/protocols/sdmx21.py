@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from pydantic import Field
 
 from assets.protocols.http_answers import conditional_get, keyed
-from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, SourceBase, Step, Validators, When
+from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, Response, SourceBase, Step, Validators, When
 from assets.protocols.queries import fill, query_of, spans_of, steps_of
 from assets.protocols.sdmx_answers import SdmxSource, flow_of, meaning, rows_of
 
@@ -82,18 +82,8 @@ class SdmxProtocol(Protocol[S], Generic[S]):
         headers = {"Accept": accept} if accept else {}
         return conditional_get(self.data_url(source, step), headers, source.auth, step, cursor, validators)
 
-    def classify(
-        self,
-        source: S,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        return meaning(source, request.url, status, headers, head, tail, length, complete)
+    def classify(self, source: S, request: Request, response: Response) -> Outcome:
+        return meaning(source, request.url, response)
 
     def provider_stamp(self, source: S, headers: Mapping[str, str], head: bytes) -> str | None:
         return flow_of(head) if source.format == "csv" else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     Ok,
     Outcome,
     Pending,
+    Response,
     Transient,
 )
 from assets.protocols.queries import QuerySource
@@ -68,36 +69,40 @@ class SdmxSource(QuerySource):
         return self.base_url.rstrip("/")
 
 
-def meaning(
-    source: SdmxSource, url: str, status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, complete: bool
-) -> Outcome:
+def meaning(source: SdmxSource, url: str, response: Response) -> Outcome:
     """What a response means. Total, on any bytes."""
-    kind = kind_of(head)
+    kind = kind_of(response.head)
     structure = source.structure is not None and url.startswith(f"{source.base}/{source.structure}")
     asked = "structure" if structure else "data" if url.startswith(f"{source.base}/data/") else "poll"
-    by = by_status(status, headers)
+    by = by_status(response.status, response.headers)
     if isinstance(by, NotModified):
         return by
-    if kind == "xml" and (said := _said(source, by, head)) is not None:
+    if kind == "xml" and (said := _said(source, by, response.head)) is not None:
         return Gone("the data structure is not there") if asked == "structure" and isinstance(said, Empty) else said
-    if status == 404 and asked == "poll":
+    if response.status == 404 and asked == "poll":
         return Pending(url, source.poll_after_s)  # the export is not there yet
-    if status == 404 and asked == "data" and kind != "html":
+    if response.status == 404 and asked == "data" and kind != "html":
         return Empty("HTTP 404: no data")
-    if status == 413:
+    if response.status == 413:
         return BadRequest("HTTP 413: the query asks for too much", too_large=True)
-    if status in (406, 414, 501):
-        why = {406: "it does not give this format", 414: "the query is too long", 501: "it cannot do what is asked"}[status]
-        return BadRequest(f"HTTP {status}: {why}")
+    if response.status in (406, 414, 501):
+        why = {406: "it does not give this format", 414: "the query is too long", 501: "it cannot do what is asked"}[
+            response.status
+        ]
+        return BadRequest(f"HTTP {response.status}: {why}")
     if by is not None:
         return by
-    if not complete:
+    if not response.complete:
         return Transient("the connection ended before the end of the answer")
     if asked == "structure":
-        return Ok() if kind == "xml" and _STRUCTURE.search(head + tail) else Malformed("no data structure in the answer")
+        return (
+            Ok()
+            if kind == "xml" and _STRUCTURE.search(response.head + response.tail)
+            else Malformed("no data structure in the answer")
+        )
     if asked == "poll" and kind in ("zip", "gzip"):
         return Ok()
-    return _table(source, kind, headers, head, tail, length)
+    return _table(source, kind, response)
 
 
 def _said(source: SdmxSource, by: Outcome | None, head: bytes) -> Outcome | None:
@@ -134,19 +139,19 @@ def by_code(code: str, text: str, by: Outcome | None) -> Outcome:
     return by if by is not None else Malformed(f"an SDMX error of unknown code {reason}")
 
 
-def _table(source: SdmxSource, kind: str, headers: Mapping[str, str], head: bytes, tail: bytes, length: int) -> Outcome:
-    if length == 0:
+def _table(source: SdmxSource, kind: str, response: Response) -> Outcome:
+    if response.length == 0:
         return Malformed("an empty body: not even a header")
-    if kind != "text" or is_json(head, length):
+    if kind != "text" or is_json(response.head, response.length):
         return Malformed(f"{NAMES.get(kind, kind)} in place of {source.format}")
-    line, end, rest = head.decode("utf-8", "replace").removeprefix("\ufeff").partition("\n")
-    if not end and length > len(head):
+    line, end, rest = response.head.decode("utf-8", "replace").removeprefix("\ufeff").partition("\n")
+    if not end and response.length > len(response.head):
         return Malformed("no header: the first line does not end")
     if wrong := _wrong_header(source, line.rstrip("\r")):
         return Malformed(wrong)
-    if not tail.endswith(b"\n") and "content-length" not in headers:
+    if not response.tail.endswith(b"\n") and "content-length" not in response.headers:
         return Transient("the table is cut off: it does not end with a line's end, and nothing says how long it is")
-    if not rest.strip() and length <= len(head):
+    if not rest.strip() and response.length <= len(response.head):
         return Empty("a header without rows")
     return Ok()
 

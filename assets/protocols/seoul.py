@@ -7,7 +7,7 @@ the rows are `indexed_rows.py`; paging discipline is the kernel's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -113,18 +114,8 @@ class Seoul(Protocol[SeoulSource]):
     def request(self, feed: Feed, source: SeoulSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         return page_request(source, ["{key}", source.type, source.service], options_of(source, step), step, cursor)
 
-    def classify(
-        self,
-        source: SeoulSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        return judged(source, by_code, status, headers, head, tail, length, complete)
+    def classify(self, source: SeoulSource, request: Request, response: Response) -> Outcome:
+        return judged(source, by_code, response)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         """From an address as the plaza's pages show it; its options become parameters option_1, option_2, …"""

@@ -19,6 +19,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -84,18 +85,8 @@ class Socrata2(Protocol[Socrata2Source]):
         sent = asked(source.address, query, source.auth, step, cursor)
         return Request(sent.url, headers=sent.headers, step=step.ordinal, page=cursor.page, stamp=step.stamp)
 
-    def classify(
-        self,
-        source: Socrata2Source,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        return judge(request, status, headers, head, tail, length, complete)
+    def classify(self, source: Socrata2Source, request: Request, response: Response) -> Outcome:
+        return judge(request, response)
 
     def parse(self, feed: Feed, source: Socrata2Source, bodies: Sequence[Body]) -> RowStream:
         return rows_of(feed, bodies)

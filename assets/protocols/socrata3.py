@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -138,29 +139,19 @@ class Socrata3(Protocol[Socrata3Source]):
         more = {**_PLAIN, "includeSystem": source.system, "page": {"pageNumber": number, "pageSize": size}}
         return _sent(source, step, cursor, "query.json", _soql(source, step, above), more)
 
-    def classify(
-        self,
-        source: Socrata3Source,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
+    def classify(self, source: Socrata3Source, request: Request, response: Response) -> Outcome:
         if request.method == "GET":
-            return judge_about(status, headers, head, tail, length, complete)
+            return judge_about(response)
         if "/export." in request.url:
-            told = refused(status, headers, head, tail, length) or not_yet(request, status, headers)
-            return told or _file(source, request, head, tail, length, complete)
-        found = judge(request, status, headers, head, tail, length, complete)
+            told = refused(response) or not_yet(request, response.status, response.headers)
+            return told or _file(source, request, response)
+        found = judge(request, response)
         if not isinstance(found, Ok):
             return found
         if source.mode == "export" and request.page > 1:
             return Malformed(f"the export ended before all {total_in(request.stamp)} rows that were counted")
-        if source.paging == "keyset" and not counting(request) and not is_empty(head):
-            above = last_id(tail)
+        if source.paging == "keyset" and not counting(request) and not is_empty(response.head):
+            above = last_id(response.tail)
             if above is None:
                 return Malformed("the end of a page has no row with an :id to go on from; declare paging: number")
             return Ok(replace(found.page, next_cursor=above))
@@ -216,14 +207,14 @@ def _sent(source: Socrata3Source, step: Step, cursor: Cursor, where: str, query:
     return Request(url, "POST", headers, body, step=step.ordinal, page=cursor.page, stamp=step.stamp)
 
 
-def _file(source: Socrata3Source, request: Request, head: bytes, tail: bytes, length: int, complete: bool) -> Outcome:
+def _file(source: Socrata3Source, request: Request, response: Response) -> Outcome:
     """What the body of an export means: it is the whole file, as far as its ends tell, and has the rows that were counted."""
-    if not complete:
+    if not response.complete:
         return Transient("the connection ended before the end of the export")
-    wrong = not_the_file(FileShape(format=source.format), "none", head, tail, length)
+    wrong = not_the_file(FileShape(format=source.format), "none", response)
     if wrong is not None:
         return Malformed(wrong)
-    if cut_in_a_line(source.format, tail):
+    if cut_in_a_line(source.format, response.tail):
         return Transient("the export is cut off within a line")
     return Ok(PageInfo(total=total_in(request.stamp)))
 

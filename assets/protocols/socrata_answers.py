@@ -30,6 +30,7 @@ from assets.protocols.kernel import (
     Pending,
     RateLimited,
     Request,
+    Response,
     Transient,
 )
 from assets.protocols.stamps import stamp_of, total_in, version_in
@@ -90,32 +91,32 @@ def not_yet(request: Request, status: int, headers: Mapping[str, str]) -> Pendin
     return None
 
 
-def refused(status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int) -> Outcome | None:
+def refused(response: Response) -> Outcome | None:
     """The outcome of an error in either of its forms, or of a status; None where the body decides."""
-    seen = around(head, tail, length, None)
-    if status < 500 and seen is not None and (told := _error(seen, status, headers)) is not None:
+    seen = around(response, None)
+    if response.status < 500 and seen is not None and (told := _error(seen, response.status, response.headers)) is not None:
         return told
-    return by_status(status, headers)
+    return by_status(response.status, response.headers)
 
 
-def judge(request: Request, status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, ok: bool) -> Outcome:
-    """What a list of rows, or of a count, means. `ok`: the connection lasted to the end."""
-    told = refused(status, headers, head, tail, length)
+def judge(request: Request, response: Response) -> Outcome:
+    """What a list of rows, or of a count, means."""
+    told = refused(response)
     if told is not None:
         return told
-    if (later := not_yet(request, status, headers)) is not None:
+    if (later := not_yet(request, response.status, response.headers)) is not None:
         return later
-    seen = around(head, tail, length, None)
-    odd = odd_body(head, length, ok, seen)
+    seen = around(response, None)
+    odd = odd_body(response, seen)
     if odd is not None:
         return odd
-    if seen is None or not re.match(rb"(?:\xef\xbb\xbf)?\s*\[\s*[\]{]", head[:200]):
+    if seen is None or not re.match(rb"(?:\xef\xbb\xbf)?\s*\[\s*[\]{]", response.head[:200]):
         return Malformed("no list of rows")
-    promised, changed = version_in(request.stamp), headers.get(CHANGED, "").strip()
+    promised, changed = version_in(request.stamp), response.headers.get(CHANGED, "").strip()
     if promised and changed and promised != changed:
         return Malformed("the agency changed the data set while its pages were read; the next fetch begins anew")
     total = total_in(request.stamp)
-    if request.page == 1 and seen.whole and is_empty(head):
+    if request.page == 1 and seen.whole and is_empty(response.head):
         if counting(request):
             return Malformed("an empty list in place of a count")
         return Malformed(f"no rows where {total} were counted") if total else Empty("an empty list")
@@ -165,13 +166,13 @@ def counted(feed: Feed, body: Body) -> tuple[int, datetime | None]:
     return int(text), _moment(one.get("oldest_change"))
 
 
-def judge_about(status: int, headers: Mapping[str, str], head: bytes, tail: bytes, length: int, ok: bool) -> Outcome:
+def judge_about(response: Response) -> Outcome:
     """What a data set's description means."""
-    told = refused(status, headers, head, tail, length)
+    told = refused(response)
     if told is not None:
         return told
-    seen = around(head, tail, length, "columns")
-    odd = odd_body(head, length, ok, seen)
+    seen = around(response, "columns")
+    odd = odd_body(response, seen)
     if odd is not None:
         return odd
     return Ok() if seen is not None and seen.root == "{" else Malformed("a list in place of the data set's description")

@@ -7,7 +7,7 @@ with `aliases`. Reading GeoJSON is `tables/readers/`; the FDSN query service is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -25,6 +25,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Validators,
@@ -69,23 +70,13 @@ class UsgsFeed(Protocol[UsgsFeedSource]):
         accept = {"Accept": "application/geo+json, application/json"}
         return conditional_get(source.address, accept, source.auth, step, cursor, validators)
 
-    def classify(
-        self,
-        source: UsgsFeedSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        by = by_transfer(status, headers, complete, "feed")
+    def classify(self, source: UsgsFeedSource, request: Request, response: Response) -> Outcome:
+        by = by_transfer(response, "feed")
         if by is not None:
             return by
-        if wrong := not_features(head, tail):
+        if wrong := not_features(response.head, response.tail):
             return Malformed(wrong)
-        total = told(head, "count")
+        total = told(response.head, "count")
         if total == 0:
             return Empty("no earthquake in the window")
         return Ok(PageInfo(total=total))

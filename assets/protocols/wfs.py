@@ -7,7 +7,7 @@ Here are its parameters, where the next page begins, and the count that the page
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,6 +26,7 @@ from assets.protocols.kernel import (
     Outcome,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -134,29 +135,19 @@ class Wfs(Protocol[WfsSource]):
         query = {name: value for name, value in query.items() if value} | query_of(source, step)
         return asked(source.base_url, query, source.auth, step, cursor, safe=":,;*/()'")
 
-    def classify(
-        self,
-        source: WfsSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen = seen_of(head, tail, length, source.element)
-        exception = exception_in(seen.root, seen.fields, head, status, headers)
+    def classify(self, source: WfsSource, request: Request, response: Response) -> Outcome:
+        seen = seen_of(response, source.element)
+        exception = exception_in(seen.root, seen.fields, response)
         if exception is not None:
             return exception
-        by = by_status(status, headers)
+        by = by_status(response.status, response.headers)
         if by is not None:
             return by
-        if not complete:
+        if not response.complete:
             return Transient("the connection ended before the end of the answer")
         counting = counts(request.url)
-        if length == 0 or not seen.root or kind_of(head) == "html":
-            return Malformed("an empty body" if length == 0 else f"{NAMES[kind_of(head)]} in place of features")
+        if response.length == 0 or not seen.root or kind_of(response.head) == "html":
+            return Malformed("an empty body" if response.length == 0 else f"{NAMES[kind_of(response.head)]} in place of features")
         if not seen.ended:
             return Transient("the answer is cut off: it does not end")
         if not seen.features or (not counting and (seen.root == "json") != (source.format == "json")):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.protocols.json_members import members_of
-from assets.protocols.kernel import BadRequest, Empty, Malformed, Ok, Outcome, PageInfo, Pending, Request
+from assets.protocols.kernel import BadRequest, Empty, Malformed, Ok, Outcome, PageInfo, Pending, Request, Response
 from assets.protocols.ows_exceptions import attributes_in
 
 HITS = "hits"
@@ -59,11 +59,11 @@ class Seen:
         return len(features) if isinstance(features, list) else self.number("numberReturned", "numberOfFeatures")
 
 
-def seen_of(head: bytes, tail: bytes, length: int, element: str) -> Seen:
+def seen_of(response: Response, element: str) -> Seen:
     """The frame of an answer. `element`: a feature's own, without its namespace. Never raises."""
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-        return _xml(head, tail, length, element)
-    found = members_of(head, tail, length)
+    if response.head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+        return _xml(response.head, response.tail, response.length, element)
+    found = members_of(response)
     if found is None:
         return Seen("")
     features = found.values.get("features")

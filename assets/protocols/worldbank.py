@@ -28,6 +28,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Protocol,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -87,28 +88,18 @@ class WorldBank(Protocol[WorldBankSource]):
             query["source"] = str(source.database)
         return asked(source.address, query, source.auth, step, cursor)
 
-    def classify(
-        self,
-        source: WorldBankSource,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        seen, said = around(head, tail, length, None), first_of(head)
+    def classify(self, source: WorldBankSource, request: Request, response: Response) -> Outcome:
+        seen, said = around(response, None), first_of(response.head)
         if said is not None and (refused := _message(said)) is not None:
             return refused
-        by = by_status(status, headers)
-        if isinstance(by, BadRequest) and status == 400 and seen is None:
+        by = by_status(response.status, response.headers)
+        if isinstance(by, BadRequest) and response.status == 400 and seen is None:
             return Malformed("HTTP 400 with a page that is no JSON; the bank does that in outages too")
         if by is not None:
             return by
-        odd = odd_body(head, length, complete, seen)
+        odd = odd_body(response, seen)
         if odd is not None:
-            return Malformed(odd.reason + _ELSEWHERE) if isinstance(odd, Malformed) and length else odd
+            return Malformed(odd.reason + _ELSEWHERE) if isinstance(odd, Malformed) and response.length else odd
         if said is None or seen is None or seen.root != "[":
             return Malformed("no list that begins with what the page says of itself")
         about = Around("{", {name: value for name, value in said.items() if not isinstance(value, (dict, list))})

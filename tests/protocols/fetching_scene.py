@@ -38,6 +38,7 @@ from assets.protocols.kernel import (
     QuotaExhausted,
     RateLimited,
     Request,
+    Response,
     SourceBase,
     Step,
     Transient,
@@ -94,28 +95,18 @@ class _Plain(Protocol[_Source]):
         headers = {"If-None-Match": validators.etag} if validators.etag else {}
         return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: _Source,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
+    def classify(self, source: _Source, request: Request, response: Response) -> Outcome:
         special: dict[int, Outcome] = {
             202: Pending("/result", 5.0),
             204: Empty("no content"),
             304: NotModified(),
             401: AuthFailed("the agency does not know the key"),
             404: Gone("not found"),
-            429: QuotaExhausted(None, "quota text") if b"quota" in head else RateLimited(None, "slow down"),
+            429: QuotaExhausted(None, "quota text") if b"quota" in response.head else RateLimited(None, "slow down"),
         }
-        if status != 200:
-            return special.get(status, Transient(f"status {status}"))
-        return Ok() if complete else Transient("cut short")
+        if response.status != 200:
+            return special.get(response.status, Transient(f"status {response.status}"))
+        return Ok() if response.complete else Transient("cut short")
 
     def parse(self, feed: Feed, source: _Source, bodies: Sequence[Body]) -> RowStream:
         raise AssertionError("the kernel does not parse what is not paged")
@@ -141,22 +132,12 @@ class _Pages(_Plain):
         key = "&key={secret:AGENCY_KEY}" if source.auth.secret else ""
         return Request(f"{source.url}?page={cursor.page}&offset={cursor.offset}{key}", step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: _Source,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        outcome = super().classify(source, request, status, headers, head, tail, length, complete)
+    def classify(self, source: _Source, request: Request, response: Response) -> Outcome:
+        outcome = super().classify(source, request, response)
         if not isinstance(outcome, Ok):
             return outcome
         try:
-            value = json.loads(head)
+            value = json.loads(response.head)
         except ValueError:
             return Malformed("no JSON")
         return Ok(PageInfo(value.get("total"), value.get("size")))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from assets.feeds.model import Feed
-from assets.protocols.kernel import HEAD_BYTES, Body, Cursor, Outcome, Request, Validators, When
+from assets.protocols.kernel import Body, Cursor, Outcome, Request, Response, Validators, When
 from tests.protocols.standin_scene import NOW, parsed
 
 
@@ -31,7 +31,7 @@ def said(feed: Feed, body: Any, status: int = 200, page: int = 1, complete: bool
     raw = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
     request = Request("https://agency.example/rows", page=page)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return feed.protocol.classify(feed.source, request, status, named, raw[:HEAD_BYTES], raw[-HEAD_BYTES:], len(raw), complete)
+    return feed.protocol.classify(feed.source, request, Response.of(raw, status, named, complete))
 
 
 def read(folder: Path, feed: Feed, *pages: Any, url: str = "https://agency.example/rows") -> list[tuple[str | None, ...]]:
@@ -61,7 +61,7 @@ def judged(feed: Feed, body: bytes, status: int, complete: bool, length: int | N
     """Twice the same judgement, or it is not pure."""
     size = len(body) if length is None else length
     request = Request("https://agency.example/rows")
-    once = feed.protocol.classify(feed.source, request, status, {}, body, body, size, complete)
-    assert once == feed.protocol.classify(feed.source, request, status, {}, body, body, size, complete)
+    once = feed.protocol.classify(feed.source, request, Response(status, {}, body, body, size, complete))
+    assert once == feed.protocol.classify(feed.source, request, Response(status, {}, body, body, size, complete))
     assert isinstance(once, Outcome)
     return once

@@ -27,7 +27,6 @@ from assets.errors import FetchFailed, UnreadableSource
 from assets.feeds.model import Feed
 from assets.protocols.fetching import FetchDeps, fetch
 from assets.protocols.kernel import (
-    HEAD_BYTES,
     Body,
     Cursor,
     Empty,
@@ -37,6 +36,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Pending,
     Request,
+    Response,
     Validators,
     When,
     outcome_name,
@@ -286,7 +286,7 @@ def _once(feed: Feed, agency: Paper, request: Request, lead: bool, polls: int = 
     path = agency.folder / "page"
     path.write_bytes(data)
     body = Body(path, headers, request.url, request.step, request.page)
-    outcome = feed.protocol.classify(feed.source, request, status, headers, data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data), True)
+    outcome = feed.protocol.classify(feed.source, request, Response.of(data, status, headers, True))
     if isinstance(outcome, Pending) and polls:
         return _once(feed, agency, replace(request, url=urljoin(request.url, outcome.poll_url)), lead, polls - 1)
     if isinstance(outcome, Ok) and not lead:

@@ -26,6 +26,7 @@ from assets.protocols.kernel import (
     Outcome,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -103,7 +104,7 @@ def judged(asked: str, status: int, body: bytes | str, complete: bool = True, **
     data = body if isinstance(body, bytes) else body.encode()
     source = (CATALOGUE if asked == "list" else DATA_SET).source
     head, tail = data[:HEAD_BYTES], data[-HEAD_BYTES:]
-    return DATA_SET.protocol.classify(source, ASKED[asked], status, headers, head, tail, len(data), complete)
+    return DATA_SET.protocol.classify(source, ASKED[asked], Response(status, headers, head, tail, len(data), complete))
 
 
 # --- what is asked --------------------------------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ def test_a_long_text_is_seen_by_its_first_and_last_lines() -> None:
     assert isinstance(judged("list", 200, many), Ok)
     assert isinstance(judged("list", 200, many[:-25]), Transient)
     data = many.encode()
-    assert "�" not in looked(data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data))
+    assert "�" not in looked(Response.of(data))
     assert len(data_sets(many) or []) == 8999
 
 
@@ -317,7 +318,9 @@ def test_terms_that_are_not_accepted_say_which_form_to_open() -> None:
 
 def test_a_tar_that_is_smaller_than_the_tree_can_mean_is_no_such_file() -> None:
     small = ASKED["file"].__class__(ASKED["file"].url, stamp="576|66065|TL.zip|11 MB")
-    found = DATA_SET.protocol.classify(DATA_SET.source, small, 200, {}, tar()[:HEAD_BYTES], tar()[-HEAD_BYTES:], len(tar()), True)
+    found = DATA_SET.protocol.classify(
+        DATA_SET.source, small, Response(200, {}, tar()[:HEAD_BYTES], tar()[-HEAD_BYTES:], len(tar()), True)
+    )
     assert isinstance(found, Malformed) and "11 MB" in found.reason
 
 

@@ -16,7 +16,6 @@ from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
 from assets.protocols.arcgis_answers import COUNT, Layer
 from assets.protocols.kernel import (
-    HEAD_BYTES,
     AuthFailed,
     BadRequest,
     Body,
@@ -29,6 +28,7 @@ from assets.protocols.kernel import (
     Pending,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -81,9 +81,7 @@ def said(body: Any, status: int = 200, request: Request | None = None, complete:
     raw = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     one = feed()
-    return one.protocol.classify(
-        one.source, request or asked(), status, named, raw[:HEAD_BYTES], raw[-HEAD_BYTES:], len(raw), complete
-    )
+    return one.protocol.classify(one.source, request or asked(), Response.of(raw, status, named, complete))
 
 
 def page(found: list[Any], more: Any = None, **about: Any) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from assets.feeds.model import Feed
 from assets.protocols.bls2 import PROTOCOL
 from assets.protocols.bls_answers import Question
 from assets.protocols.kernel import (
-    HEAD_BYTES,
     AuthFailed,
     BadRequest,
     Empty,
@@ -28,6 +27,7 @@ from assets.protocols.kernel import (
     Outcome,
     QuotaExhausted,
     Request,
+    Response,
     Transient,
 )
 from deploy.agency.engines.bls2 import THRESHOLD
@@ -67,7 +67,7 @@ def said(asked: Question, body: Any, status: int = 200, complete: bool = True, *
     question = {"seriesid": list(asked.series), "startyear": str(asked.first), "endyear": str(asked.last)}
     request = Request("https://api.bls.gov/", "POST", {}, json.dumps(question).encode())
     one = feed(**source).source
-    return PROTOCOL.classify(one, request, status, {}, raw[:HEAD_BYTES], raw[-HEAD_BYTES:], len(raw), complete)
+    return PROTOCOL.classify(one, request, Response.of(raw, status, {}, complete))
 
 
 ONE, TWO = Question(("S0",), 2026, 2026), Question(("S0", "S1"), 2025, 2026)

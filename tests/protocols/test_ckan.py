@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from assets.feeds.model import Feed
 from assets.protocols.ckan import PROTOCOL
-from assets.protocols.kernel import Cursor, Ok, Outcome, PageInfo, Request, Validators, When, outcome_name
+from assets.protocols.kernel import Cursor, Ok, Outcome, PageInfo, Request, Response, Validators, When, outcome_name
 from tests.protocols.standin_scene import NOW, Scene, feed_for, fetch_on_paper, paper, scene
 
 SITE = "https://open.example"
@@ -61,7 +61,7 @@ def query(sent: Request) -> dict[str, str]:
 
 def meant(body: Any, status: int = 200, feed: Feed | None = None, complete: bool = True) -> Outcome:
     one, data = feed or table(), body if isinstance(body, bytes) else json.dumps(body).encode()
-    return PROTOCOL.classify(one.source, request(one), status, {}, data[:65536], data[-65536:], len(data), complete)
+    return PROTOCOL.classify(one.source, request(one), Response.of(data, status, {}, complete))
 
 
 def page(result: dict[str, Any]) -> dict[str, Any]:

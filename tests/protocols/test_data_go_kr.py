@@ -28,6 +28,7 @@ from assets.protocols.kernel import (
     QuotaExhausted,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -55,9 +56,7 @@ def classify(
 ) -> Outcome:
     raw = body.encode() if isinstance(body, str) else body
     declared = feed_of(source).source
-    return PROTOCOL.classify(
-        declared, Request(BASE, page=page), status, {}, raw[: 64 * 1024], raw[-64 * 1024 :], len(raw), complete
-    )
+    return PROTOCOL.classify(declared, Request(BASE, page=page), Response.of(raw, status, {}, complete))
 
 
 def rows_of(tmp_path: Path, *pages: bytes, columns: tuple[str, ...] = ("a", "b"), **contract: Any) -> list[tuple[str | None, ...]]:
@@ -279,9 +278,9 @@ def test_a_body_larger_than_the_head_is_understood_by_its_two_ends(as_xml: bool,
 def test_classify_is_total(body: bytes, status: int, headers: dict[str, str], complete: bool, length: int | None) -> None:
     source = DataGoKrSource(protocol="data_go_kr", base_url=BASE)
     size = len(body) if length is None else length
-    once = PROTOCOL.classify(source, Request(BASE), status, headers, body, body, size, complete)
+    once = PROTOCOL.classify(source, Request(BASE), Response(status, headers, body, body, size, complete))
     assert isinstance(once, Outcome)
-    assert once == PROTOCOL.classify(source, Request(BASE), status, headers, body, body, size, complete)
+    assert once == PROTOCOL.classify(source, Request(BASE), Response(status, headers, body, body, size, complete))
     if not 200 <= status < 300:
         assert not isinstance(once, Ok)
 

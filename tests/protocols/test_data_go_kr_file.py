@@ -28,6 +28,7 @@ from assets.protocols.kernel import (
     Outcome,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -169,7 +170,7 @@ def test_the_page_of_a_data_set_is_recognised(url: str) -> None:
 def classify(url: str, body: str | bytes, status: int = 200, complete: bool = True, **source: Any) -> Outcome:
     raw = body.encode() if isinstance(body, str) else body
     declared = feed_of(**source).source
-    return PROTOCOL.classify(declared, Request(url), status, {}, raw[: 64 * 1024], raw[-64 * 1024 :], len(raw), complete)
+    return PROTOCOL.classify(declared, Request(url), Response.of(raw, status, {}, complete))
 
 
 @pytest.mark.parametrize("url", [PAGE, EDITION, f"{FILE}?atchFileId=x"])
@@ -308,7 +309,9 @@ def test_bytes_count_and_names_do_not(body: str | bytes, source: dict[str, Any],
 )
 def test_classify_is_total(body: bytes, status: int, complete: bool, url: str, file_format: str, length: int | None) -> None:
     source = DataGoKrFileSource.model_validate({"protocol": "data_go_kr_file", "dataset": "15062804", "format": file_format})
-    said = PROTOCOL.classify(source, Request(url), status, {}, body, body, len(body) if length is None else length, complete)
+    said = PROTOCOL.classify(
+        source, Request(url), Response(status, {}, body, body, len(body) if length is None else length, complete)
+    )
     assert isinstance(said, Outcome)
     if isinstance(said, Ok):
         assert 200 <= status < 300 and complete

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from assets.protocols.data_go_kr_standard import PROTOCOL
-from assets.protocols.kernel import Cursor, Empty, Malformed, Ok, PageInfo, Request, Step, Transient, Validators
+from assets.protocols.kernel import Cursor, Empty, Malformed, Ok, PageInfo, Request, Response, Step, Transient, Validators
 from deploy.agency.engines.data_go_kr import MESSAGES, gateway_error
 from tests.protocols.standin_scene import Scene, feed_for, fetch_on_paper, paper, scene
 
@@ -39,7 +39,7 @@ def read(count: int) -> list[tuple[str, str, str]]:
 
 
 def classify(body: bytes, status: int = 200, page: int = 1, complete: bool = True) -> Any:
-    return PROTOCOL.classify(feed().source, Request(URL, page=page), status, {}, body[:65536], body[-65536:], len(body), complete)
+    return PROTOCOL.classify(feed().source, Request(URL, page=page), Response.of(body, status, {}, complete))
 
 
 def test_the_request_asks_for_json_filters_by_a_column_and_leaves_empty_ones_out() -> None:

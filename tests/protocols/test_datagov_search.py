@@ -19,7 +19,7 @@ from assets.onboarding.looking import source_of
 from assets.protocols.ckan import PROTOCOL as CKAN
 from assets.protocols.datagov_search import PROTOCOL
 from assets.protocols.json_pages import NO_MORE_PAGES
-from assets.protocols.kernel import Body, Cursor, Gone, Malformed, Ok, Outcome, PageInfo, Request, Transient, outcome_name
+from assets.protocols.kernel import Body, Cursor, Gone, Malformed, Ok, Outcome, PageInfo, Request, Response, Transient, outcome_name
 from tests.protocols.json_scene import requests, urls
 from tests.protocols.standin_scene import Scene, feed_for, fetch_on_paper, paper, scene
 
@@ -54,7 +54,7 @@ def query(request: Request) -> dict[str, str]:
 def meant(body: Any, status: int = 200, url: str = f"{BASE}/search", page: int = 1, complete: bool = True) -> Outcome:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     source, request = search().source, Request(url, page=page)
-    return PROTOCOL.classify(source, request, status, {}, data[:65536], data[-65536:], len(data), complete)
+    return PROTOCOL.classify(source, request, Response.of(data, status, {}, complete))
 
 
 # --- requests -------------------------------------------------------------------------------------------------------------

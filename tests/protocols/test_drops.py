@@ -25,7 +25,7 @@ from assets.protocols.drops import (
     md5_in,
     read_listing,
 )
-from assets.protocols.kernel import Body, Cursor, Malformed, Ok, Step, Transient, Validators, When
+from assets.protocols.kernel import Body, Cursor, Malformed, Ok, Response, Step, Transient, Validators, When
 from assets.protocols.sftp import PROTOCOL, SftpSource
 from tests.protocols.drop_scene import drop_feed
 
@@ -173,7 +173,7 @@ def test_what_a_body_means() -> None:
     request = PROTOCOL.request(feed, feed.source, step, Cursor(), Validators())
 
     def meant(body: bytes, status: int = 200, complete: bool = True) -> object:
-        return type(PROTOCOL.classify(feed.source, request, status, {}, body, body, len(body), complete))
+        return type(PROTOCOL.classify(feed.source, request, Response(status, {}, body, body, len(body), complete)))
 
     assert meant(b"a,b\n1,2\n") is Ok
     assert meant(b"") is Malformed
@@ -187,7 +187,7 @@ def test_what_a_body_means() -> None:
 def test_classify_never_raises(body: bytes, status: int, complete: bool, ask: str) -> None:
     feed = drop_feed(SOURCE)
     request = PROTOCOL.request(feed, feed.source, Step(params={"ask": ask, "partition": "", "at": "a"}), Cursor(), Validators())
-    PROTOCOL.classify(feed.source, request, status, {}, body, body, len(body), complete)
+    PROTOCOL.classify(feed.source, request, Response(status, {}, body, body, len(body), complete))
 
 
 _NAMES = ["a.csv", "b.csv", "c.csv", "b.csv.done", "c.tmp", "_SUCCESS"]

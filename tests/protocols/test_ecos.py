@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     Outcome,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -65,7 +66,7 @@ def error(code: str) -> str:
 def classify(body: str | bytes, status: int = 200, complete: bool = True, **source: Any) -> Outcome:
     raw = body.encode() if isinstance(body, str) else body
     said = feed(**source).source
-    return PROTOCOL.classify(said, Request(KEYED), status, {}, raw[: 64 * 1024], raw[-64 * 1024 :], len(raw), complete)
+    return PROTOCOL.classify(said, Request(KEYED), Response.of(raw, status, {}, complete))
 
 
 def urls(one: Feed, cursor: Cursor = FIRST, now: datetime = NOW) -> list[str]:
@@ -247,7 +248,7 @@ def test_a_page_larger_than_what_is_seen_of_it() -> None:
 @given(st.one_of(st.binary(max_size=200), st.text('{}[]<>/"RESULTCODE:-602,', max_size=80).map(str.encode)), st.integers(-1, 700))
 def test_classify_is_total(body: bytes, status: int) -> None:
     source = EcosSource.model_validate(RATE)
-    said = PROTOCOL.classify(source, Request(KEYED), status, {}, body, body, len(body), True)
+    said = PROTOCOL.classify(source, Request(KEYED), Response(status, {}, body, body, len(body), True))
     assert isinstance(said, Outcome)
     if not 200 <= status < 300:
         assert not isinstance(said, Ok)

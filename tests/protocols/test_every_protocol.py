@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from assets.errors import UnreadableSource
 from assets.feeds.load import shipped
 from assets.feeds.model import PROTOCOLS, Feed
-from assets.protocols.kernel import HEAD_BYTES, Body, Cursor, Outcome, Request, Step, Validators, When
+from assets.protocols.kernel import HEAD_BYTES, Body, Cursor, Outcome, Request, Response, Step, Validators, When
 from assets.protocols.queries import QuerySource
 from deploy.agency.routes import ENGINES, load_routes
 from tests.docs.fields import WORDS
@@ -87,9 +87,7 @@ def test_classify_means_something_of_any_bytes(name: str) -> None:
     def means(body: bytes, status: int, headers: dict[str, str], complete: bool, padding: int) -> None:
         # A body may be larger than what classify sees of it.
         whole = body + b" " * (padding * HEAD_BYTES) + body
-        found = feed.protocol.classify(
-            feed.source, request, status, headers, whole[:HEAD_BYTES], whole[-HEAD_BYTES:], len(whole), complete
-        )
+        found = feed.protocol.classify(feed.source, request, Response.of(whole, status, headers, complete))
         assert isinstance(found, Outcome)
 
     means()

@@ -25,6 +25,7 @@ from assets.protocols.kernel import (
     Outcome,
     PageInfo,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -57,7 +58,7 @@ def query(request: Request) -> dict[str, str]:
 
 def said(feed: Feed, body: bytes, status: int = 200, stamp: str | None = None, page: int = 1, complete: bool = True) -> Outcome:
     request = Request(sent(feed).url, page=page, stamp=stamp)
-    return PROTOCOL.classify(feed.source, request, status, {}, body[:65536], body[-65536:], len(body), complete)
+    return PROTOCOL.classify(feed.source, request, Response.of(body, status, {}, complete))
 
 
 def followed(feed: Feed, folder: Path, body: bytes, step: Step | None = None) -> list[Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import PROTOCOLS, Feed
-from assets.protocols.kernel import BadRequest, Body, Cursor, Malformed, Ok, Outcome, Request, Step, Validators, When
+from assets.protocols.kernel import BadRequest, Body, Cursor, Malformed, Ok, Outcome, Request, Response, Step, Validators, When
 from tests.loopback import Answer, Seen
 from tests.protocols.fetching_scene import World, _Pages, _Plain, _protocols, _Source, make_feed, page, world  # noqa: F401  fixtures
 
@@ -90,20 +90,10 @@ class _Ranges(_Pages):
     def request(self, feed: Feed, source: _Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
         return Request(f"{source.url}?{step.params['from']}-{step.params['to']}", step=step.ordinal, page=cursor.page)
 
-    def classify(
-        self,
-        source: _Source,
-        request: Request,
-        status: int,
-        headers: Mapping[str, str],
-        head: bytes,
-        tail: bytes,
-        length: int,
-        complete: bool,
-    ) -> Outcome:
-        if b"too many" in head:
+    def classify(self, source: _Source, request: Request, response: Response) -> Outcome:
+        if b"too many" in response.head:
             return BadRequest("too many cells", too_large=True)
-        found = super().classify(source, request, status, headers, head, tail, length, complete)
+        found = super().classify(source, request, response)
         return found if isinstance(found, Ok) else Malformed("?")
 
 

@@ -20,7 +20,7 @@ from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
 from assets.protocols.gtfs import PROTOCOL
 from assets.protocols.gtfs_archive import feed_version
-from assets.protocols.kernel import HEAD_BYTES, Body, Cursor, Outcome, Request, Step, Validators, When, outcome_name
+from assets.protocols.kernel import Body, Cursor, Outcome, Request, Response, Step, Validators, When, outcome_name
 from deploy.agency.archives import with_bad_crc, without_name_flag, zipped
 from tests.protocols.standin_scene import NOW, feed_for, parsed
 
@@ -50,7 +50,7 @@ def without(*names: str, **more: bytes) -> dict[str, bytes]:
 def said(feed: Feed, data: bytes, status: int = 200, complete: bool = True, **headers: str) -> Outcome:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     sent = Request(URL)
-    return PROTOCOL.classify(feed.source, sent, status, named, data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data), complete)
+    return PROTOCOL.classify(feed.source, sent, Response.of(data, status, named, complete))
 
 
 def body(folder: Path, data: bytes, name: str = "body") -> Body:
@@ -359,6 +359,7 @@ def two_of_a_name() -> bytes:
         (encrypted(), {}, "encrypted"),
         (two_of_a_name(), {}, "two members of one name"),
     ],
+    ids=["crc", "crc inside", "crc of one inside", "climbs", "drive", "bomb", "bomb inside", "large", "many", "locked", "twice"],
 )  # fmt: skip
 def test_an_archive_that_is_damaged_or_meant_to_harm_is_malformed(
     tmp_path: Path, data: bytes, source: dict[str, Any], says: str

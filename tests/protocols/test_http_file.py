@@ -30,6 +30,7 @@ from assets.protocols.kernel import (
     Outcome,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -62,7 +63,7 @@ def classify(
 ) -> Outcome:
     declared = feed_of(source).source
     head, tail = body[: 64 * 1024], body[-64 * 1024 :]
-    return PROTOCOL.classify(declared, Request(URL), status, headers or {}, head, tail, len(body), complete)
+    return PROTOCOL.classify(declared, Request(URL), Response(status, headers or {}, head, tail, len(body), complete))
 
 
 def test_conditional_request_prefers_the_etag() -> None:
@@ -211,7 +212,7 @@ def test_classify_is_total(
     source = HttpFileSource.model_validate(
         {"protocol": "http_file", "url": URL, "format": file_format, "container": container, "records_path": "a/b"}
     )
-    said = PROTOCOL.classify(source, Request(URL), status, headers, body, body, len(body), complete)
+    said = PROTOCOL.classify(source, Request(URL), Response(status, headers, body, body, len(body), complete))
     assert isinstance(said, Outcome)
     if isinstance(said, Ok):
         assert 200 <= status < 300 and complete and body

@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     Outcome,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -248,7 +249,7 @@ def classify(
 ) -> Outcome:
     raw = body.encode() if isinstance(body, str) else body
     source = kosis().source
-    return PROTOCOL.classify(source, Request(url), status, headers or {}, raw[: 64 * 1024], raw[-64 * 1024 :], len(raw), complete)
+    return PROTOCOL.classify(source, Request(url), Response.of(raw, status, headers or {}, complete))
 
 
 CODES = {
@@ -332,7 +333,7 @@ def test_a_list_larger_than_the_head_is_judged_by_its_two_ends(bare: bool) -> No
 )
 def test_classify_is_total(body: bytes, status: int, complete: bool, length: int | None, lead: bool) -> None:
     source, size = kosis().source, len(body) if length is None else length
-    said = PROTOCOL.classify(source, Request(NCD if lead else DATA), status, {}, body, body, size, complete)
+    said = PROTOCOL.classify(source, Request(NCD if lead else DATA), Response(status, {}, body, body, size, complete))
     assert isinstance(said, Outcome)
     if isinstance(said, Ok):
         assert 200 <= status < 300 and complete

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
 from assets.protocols.json_pages import NO_MORE_PAGES
-from assets.protocols.kernel import Body, Cursor, Ok, Outcome, PageInfo, Request, When, outcome_name
+from assets.protocols.kernel import Body, Cursor, Ok, Outcome, PageInfo, Request, Response, When, outcome_name
 from assets.protocols.ncei import PROTOCOL
 from tests.protocols.json_scene import read, requests
 from tests.protocols.ncei_scene import (
@@ -51,7 +51,7 @@ def query(request: Request) -> dict[str, str]:
 def meant(feed: Feed, body: Any, status: int = 200, page: int = 1, complete: bool = True) -> Outcome:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = Request(feed.source.address, page=page)
-    return PROTOCOL.classify(feed.source, request, status, {}, raw[:65536], raw[-65536:], len(raw), complete)
+    return PROTOCOL.classify(feed.source, request, Response.of(raw, status, {}, complete))
 
 
 # --- requests -------------------------------------------------------------------------------------------------------------

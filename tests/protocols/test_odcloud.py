@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
-from assets.protocols.kernel import Body, Cursor, Ok, PageInfo, Request, Step, Validators, When
+from assets.protocols.kernel import Body, Cursor, Ok, PageInfo, Request, Response, Step, Validators, When
 from assets.protocols.odcloud import PROTOCOL
 from assets.protocols.odcloud_editions import newest
 from deploy.agency.engines.data_go_kr import gateway_error
@@ -38,7 +38,7 @@ def asked(one: Any, page: int = 1) -> list[Request]:
 def classify(body: Any, status: int = 200, url: str = URL, method: str = "GET", complete: bool = True, **source: Any) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     request = Request(url, method)
-    return PROTOCOL.classify(feed(**source).source, request, status, {}, raw[:65536], raw[-65536:], len(raw), complete)
+    return PROTOCOL.classify(feed(**source).source, request, Response.of(raw, status, {}, complete))
 
 
 def outcome(*args: Any, **kwargs: Any) -> str:

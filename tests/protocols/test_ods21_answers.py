@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
 from assets.protocols.kernel import (
-    HEAD_BYTES,
     AuthFailed,
     BadRequest,
     Empty,
@@ -24,6 +23,7 @@ from assets.protocols.kernel import (
     QuotaExhausted,
     RateLimited,
     Request,
+    Response,
     Transient,
 )
 from assets.protocols.ods_answers import interrupted
@@ -40,7 +40,7 @@ def said(url: str, body: Any, status: int = 200, asked: Feed | None = None, **mo
     raw = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
     named = {name.replace("_", "-"): value for name, value in more.items()}
     request = Request(url, page=page, stamp=stamp)
-    return asked.protocol.classify(asked.source, request, status, named, raw[:HEAD_BYTES], raw[-HEAD_BYTES:], len(raw), complete)
+    return asked.protocol.classify(asked.source, request, Response.of(raw, status, named, complete))
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from assets.protocols.kernel import (
     PageInfo,
     RateLimited,
     Request,
+    Response,
     Validators,
     When,
     outcome_name,
@@ -67,7 +68,7 @@ def meant(
 ) -> Outcome:
     one, data = feed(**source), body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = Request(url, page=number)
-    return PROTOCOL.classify(one.source, sent, status, headers or {}, data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data), True)
+    return PROTOCOL.classify(one.source, sent, Response.of(data, status, headers or {}, True))
 
 
 def leads(href: Any, url: str = f"{ITEMS}?limit=10", **source: Any) -> Any:
@@ -387,11 +388,11 @@ def test_any_body_means_something(body: bytes, status: int, complete: bool) -> N
 def test_members_seen_by_head_and_tail_are_the_objects_own(value: dict[str, Any], seen: int) -> None:
     whole = {**value, "records": [["x"] * 3] * 100, "after": 5}
     body = json.dumps(whole).encode()
-    found = members_of(body[:seen], body[-seen:], len(body))
+    found = members_of(Response(200, {}, body[:seen], body[-seen:], len(body)))
     assert found is not None and found.ended
     assert all(whole[name] == inner for name, inner in found.values.items() if name in whole)
     assert found.values["after"] == 5
-    assert members_of(body[:seen], body[-seen:-1], len(body) - 1).ended is False  # type: ignore[union-attr]
+    assert members_of(Response(200, {}, body[:seen], body[-seen:-1], len(body) - 1)).ended is False  # type: ignore[union-attr]
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assets.feeds.model import Feed
-from assets.protocols.kernel import Cursor, Pending, Request, Step, Validators, When, outcome_name
+from assets.protocols.kernel import Cursor, Pending, Request, Response, Step, Validators, When, outcome_name
 from assets.protocols.sdmx21 import PROTOCOL
 from tests.protocols.standin_scene import NOW, feed_for
 
@@ -54,7 +54,7 @@ def meant(
 ) -> Any:
     sent = {"content-length": str(len(body))} if headers is None else headers
     one = feed(**source)
-    return PROTOCOL.classify(one.source, Request(url), status, sent, body[:65536], body[-65536:], len(body), True)
+    return PROTOCOL.classify(one.source, Request(url), Response.of(body, status, sent, True))
 
 
 def message(code: str, text: str = "why") -> bytes:

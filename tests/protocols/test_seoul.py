@@ -25,6 +25,7 @@ from assets.protocols.kernel import (
     Ok,
     Outcome,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -60,7 +61,7 @@ def error(code: str) -> str:
 def classify(body: str | bytes, status: int = 200, complete: bool = True, **source: Any) -> Outcome:
     raw = body.encode() if isinstance(body, str) else body
     said = feed(**source).source
-    return PROTOCOL.classify(said, Request(KEYED), status, {}, raw[: 64 * 1024], raw[-64 * 1024 :], len(raw), complete)
+    return PROTOCOL.classify(said, Request(KEYED), Response.of(raw, status, {}, complete))
 
 
 # --- the request ---------------------------------------------------------------------------------------------------------
@@ -245,7 +246,7 @@ def test_a_page_larger_than_what_is_seen_of_it() -> None:
 def test_classify_is_total(body: bytes, status: int, complete: bool, length: int | None) -> None:
     source = SeoulSource(protocol="seoul", service="x")
     size = len(body) if length is None else length
-    said = PROTOCOL.classify(source, Request(KEYED), status, {}, body, body, size, complete)
+    said = PROTOCOL.classify(source, Request(KEYED), Response(status, {}, body, body, size, complete))
     assert isinstance(said, Outcome)
     if not 200 <= status < 300 or not complete:
         assert not isinstance(said, Ok)
@@ -276,7 +277,7 @@ def test_rows_may_stand_under_another_name_than_the_service(tmp_path: Path) -> N
     arrivals = json.dumps({"errorMessage": said, "realtimeArrivalList": [{"statnNm": "가나"}]})
     assert rows_of(tmp_path, trains, arrivals) == [("가나",)]
     raw = arrivals.encode()
-    assert PROTOCOL.classify(trains.source, Request(KEYED), 200, {}, raw, raw, len(raw), True) == classify(page([]))
+    assert PROTOCOL.classify(trains.source, Request(KEYED), Response(200, {}, raw, raw, len(raw), True)) == classify(page([]))
 
 
 def test_columns_renamed_in_place_are_told_by_both_names(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from assets.protocols.kernel import (
     Pending,
     RateLimited,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -54,7 +55,7 @@ def led(asked: Feed, folder: Path, body: bytes, since: datetime | None = None, *
 def meant(stamp: str | None, body: bytes, page: int = 1, **headers: str) -> Outcome:
     request = Request(BASE, page=page, stamp=stamp)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return feed().protocol.classify(feed().source, request, 200, named, body, body, len(body), True)
+    return feed().protocol.classify(feed().source, request, Response(200, named, body, body, len(body), True))
 
 
 # --- what is sent ---------------------------------------------------------------------------------------------------------

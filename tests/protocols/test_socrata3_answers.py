@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
 from assets.protocols.kernel import (
-    HEAD_BYTES,
     AuthFailed,
     BadRequest,
     Empty,
@@ -23,6 +22,7 @@ from assets.protocols.kernel import (
     Pending,
     RateLimited,
     Request,
+    Response,
     Transient,
 )
 from assets.protocols.socrata_answers import last_id
@@ -37,7 +37,7 @@ ROWS = "SELECT number,street,note"
 def said(asked: Feed, request: Request, body: Any, status: int = 200, complete: bool = True, **headers: str) -> Outcome:
     raw = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return asked.protocol.classify(asked.source, request, status, named, raw[:HEAD_BYTES], raw[-HEAD_BYTES:], len(raw), complete)
+    return asked.protocol.classify(asked.source, request, Response.of(raw, status, named, complete))
 
 
 def query(stamp: str | None = None, page: int = 1, text: str = ROWS) -> Request:

@@ -24,6 +24,7 @@ from assets.protocols.kernel import (
     Ok,
     Outcome,
     Request,
+    Response,
     Step,
     Transient,
     Validators,
@@ -57,9 +58,7 @@ def feed_of(paths: tuple[str, ...] = PATHS) -> Feed:
 
 def classify(body: bytes, status: int = 200, complete: bool = True) -> Outcome:
     source = feed_of().source
-    return PROTOCOL.classify(
-        source, Request(source.address), status, {}, body[: 64 * 1024], body[-64 * 1024 :], len(body), complete
-    )
+    return PROTOCOL.classify(source, Request(source.address), Response.of(body, status, {}, complete))
 
 
 def rows_of(path: Path, paths: tuple[str, ...] = PATHS) -> list[tuple[Any, ...]]:

@@ -25,6 +25,7 @@ from assets.protocols.kernel import (
     PageInfo,
     Pending,
     Request,
+    Response,
     outcome_name,
 )
 from assets.protocols.wfs import PROTOCOL
@@ -82,7 +83,7 @@ def meant(
 ) -> Outcome:
     one, data = feed(**source), body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = Request(url, page=number)
-    return PROTOCOL.classify(one.source, sent, status, headers or {}, data[:HEAD_BYTES], data[-HEAD_BYTES:], len(data), complete)
+    return PROTOCOL.classify(one.source, sent, Response.of(data, status, headers or {}, complete))
 
 
 def at(cursor: Cursor, **source: Any) -> dict[str, str]:
