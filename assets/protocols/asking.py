@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from assets.archive.ledger import Ledger
@@ -358,7 +358,7 @@ class Asker:
         if protocol.paged:
             try:
                 stream = protocol.parse(self._feed, self._source, [body])
-                tally = _counted(stream)
+                tally = _counted(stream, keyed=bool(self._feed.contract.key))
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
             outcome = outcome if stream.page is None else Ok(stream.page)
@@ -407,13 +407,16 @@ def _conditional(request: Request) -> bool:
     return bool({"if-none-match", "if-modified-since"} & {name.lower() for name in request.headers})
 
 
-def _counted(stream: RowStream) -> Tally:
-    """One page, counted by its reader or by its batches."""
+def _counted(stream: RowStream, *, keyed: bool) -> Tally:
+    """One page, counted by its reader or by its batches. `keyed`: its records are wanted too."""
     if stream.tally is not None:
         return stream.tally()
-    rows, first = 0, None
+    rows, first, records = 0, None, list[Any]()
     for batch in stream.batches:
         if rows == 0 and batch.num_rows:
             first = tuple((name, str(batch.column(name)[0].as_py())) for name in batch.schema.names if name != ROW)
         rows += batch.num_rows
-    return Tally(rows, first)
+        if keyed:
+            columns = [batch.column(name).to_pylist() for name in batch.schema.names if name != ROW]
+            records += zip(*columns, strict=True)
+    return Tally(rows, first, records)

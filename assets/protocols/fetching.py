@@ -217,7 +217,7 @@ class _Fetch:
                         return answer.outcome, 0
                     info = answer.outcome.page if isinstance(answer.outcome, Ok) else PageInfo()
                     tally = answer.tally or Tally(0)
-                    overlaps = bool(self.feed.contract.key and tally.records and tally.records[0] in previous)
+                    overlaps = bool(self.feed.contract.key) and _overlaps(tally, previous)
                     paging, follows = paging.take(info, tally.rows, tally.first, overlaps=overlaps)
                     previous = tally.records
                     if isinstance(follows, Done) and ahead.out:
@@ -270,3 +270,11 @@ class _Fetch:
         """Let go of the place at the host, and of the WARC."""
         self._asker.release()
         self.keeper.abandon()
+
+
+def _overlaps(tally: Tally, previous: Sequence[Any]) -> bool:
+    """Whether a page begins with a record of the page before; an empty one says nothing."""
+    try:
+        return bool(tally.records and tally.records[0]) and tally.records[0] in previous
+    except RecursionError:  # nested as deeply as the parser allows; it is a broken record
+        return False
