@@ -123,6 +123,10 @@ class Pack:
         self._end += len(data)
         return added
 
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
     def read(self, start: int, size: int) -> bytes:
         assert self._file is not None
         self._file.flush()

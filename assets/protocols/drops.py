@@ -194,7 +194,7 @@ class Drop(Protocol[D]):
         ready = ready[-1:] if source.take == "newest" else ready
         if len(ready) > source.max_files:
             raise UnreadableSource(f"{len(ready)} files are ready, more than source.max_files ({source.max_files})")
-        return [_step(e, companion(e, by_name, (".md5",)), places) for e in ready]
+        return [_step(e, companion(e, by_name, (".md5",)), places, fill_address(source.url, places)) for e in ready]
 
     def request(self, feed: Feed, source: D, step: Step, cursor: Cursor, validators: Validators) -> Request:
         asked = step.params
@@ -220,12 +220,16 @@ class Drop(Protocol[D]):
         return open_feed_rows(feed, source, [(b.path, b.url) for b in bodies])
 
 
-def _step(entry: Entry, checksum: Entry | None, places: Mapping[str, Any]) -> Step:
-    """The step that reads the file; where there is a checksum, the lead that reads that first."""
+def _step(entry: Entry, checksum: Entry | None, places: Mapping[str, Any], folder: str) -> Step:
+    """The step that reads the file; where there is a checksum, the lead that reads that first.
+
+    The folder is part of the stamp: an FTP listing may tell a name and a size alone, and last year's folder has both too.
+    """
+    stamp = f"{folder}|{entry.stamp}"
     if checksum is None:
-        return Step(params={"ask": FILE, **places, **asdict(entry)}, stamp=entry.stamp)
+        return Step(params={"ask": FILE, **places, **asdict(entry)}, stamp=stamp)
     params: dict[str, Any] = {"ask": CHECKSUM, **places, "of": asdict(entry), **asdict(checksum)}
-    return Step(params=params, lead=True, stamp=f"{entry.stamp}|{checksum.stamp}")
+    return Step(params=params, lead=True, stamp=f"{stamp}|{checksum.stamp}")
 
 
 def _verified(step: Step, path: Path) -> Step:

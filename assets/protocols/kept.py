@@ -39,7 +39,7 @@ class Kept:
 
     def __init__(self, workdir: Path, feed: str, partition: str | None, *, resumes: bool, direct: bool) -> None:
         self._root, self._resumes, self._direct = workdir / "kept", resumes, direct
-        self._folder = self._root / feed / (quote(partition, safe="") if partition is not None else "-")
+        self._folder = self._root / feed / (f"={quote(partition, safe='')}" if partition is not None else "-")
         self._feed = feed
         if resumes:
             self._sweep()
@@ -145,14 +145,18 @@ class Kept:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same bytes under another name; a copy where the disk knows no links. An older file of that name goes."""
-    target.unlink(missing_ok=True)
+    """The same bytes under another name; a copy where the disk knows no links. An older file of that name is replaced, never
+    written into: it may be the body that another process is reading."""
+    new = target.with_name(f"{target.name}.{os.getpid()}.new")
+    new.unlink(missing_ok=True)
     try:
-        os.link(source, target)
+        os.link(source, new)
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, new)
+    new.replace(target)
+    new.unlink(missing_ok=True)  # where both were links to one file, nothing was renamed
 
 
 def _sha256(path: Path) -> str:

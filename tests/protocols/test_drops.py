@@ -111,6 +111,16 @@ def test_the_second_listing_comes_after_a_while(tmp_path: Path) -> None:
     assert (again.lead, again.wait_s, again.stamp) == (True, 7.0, None)
 
 
+def test_the_same_name_and_size_in_another_folder_is_another_file(tmp_path: Path) -> None:
+    """An FTP listing may tell no time at all; after source.url is corrected the file is read anew."""
+    bare, done = entry_of(b"a.csv", 3, None), entry_of(b"a.csv.done", 0, None)
+    first = Step(params={"ask": LISTING, "partition": ""}, lead=True)
+    stamps = [
+        follow(tmp_path, first, bare, done, url=f"sftp://files.agency.example/{year}")[0].stamp for year in (2025, 2026, 2026)
+    ]
+    assert stamps[0] != stamps[1] == stamps[2]
+
+
 def test_more_files_than_allowed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource, match="max_files"):
         polled(tmp_path, [at("a"), at("b"), at("_SUCCESS", 9)], [], take="all", max_files=1)

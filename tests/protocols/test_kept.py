@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from assets.archive.fetches import FetchRecord
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.protocols.fetching import FetchCancelled
-from assets.protocols.kept import Kept
+from assets.protocols.kept import Kept, _link
 from assets.protocols.kernel import Body, Cursor, Malformed, Ok, Outcome, Request, Step, Validators, When
 from tests.loopback import Answer, Seen, loopback
 from tests.protocols.fetching_scene import World, _Plain, _protocols, make_feed, world  # noqa: F401  (fixtures)
@@ -218,3 +219,28 @@ def test_a_body_that_a_look_at_the_whole_refuses_is_asked_for_once_more_and_not_
     agency.asked = []
     assert world.bodies(world.fetch(FEED, agency)[0]) == WHOLE
     assert agency.asked == ["list", "b", "c"]
+
+
+@pytest.mark.parametrize("partition", ["..", ".", "-", "2026/01", "가"])
+def test_a_partition_has_a_folder_of_its_own(world: World, partition: str) -> None:
+    work = world.folder / "work"
+    other = work / "kept" / "other.feed" / "-" / "note.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+    kept, whole = (Kept(work, FEED.id, p, resumes=True, direct=False) for p in (partition, None))
+    assert kept._folder != whole._folder and kept._folder.resolve().parent == (work / "kept" / FEED.id).resolve()
+    kept.settle(world.fetch(FEED, Agency())[0], [])
+    assert other.exists()
+
+
+def test_a_body_that_is_held_anew_is_not_written_into(tmp_path: Path) -> None:
+    """Another process may be reading the one that was there: also where the disk knows no links, or knows them already."""
+    old, new, held = tmp_path / "old", tmp_path / "new", tmp_path / "held"
+    old.write_bytes(b"old")
+    new.write_bytes(b"new")
+    _link(old, held)
+    with held.open("rb") as reading:
+        _link(new, held)
+        assert (reading.read(), old.read_bytes(), held.read_bytes()) == (b"old", b"old", b"new")
+    _link(new, held)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["held", "new", "old"]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import fnmatch
 import gzip
+import lzma
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -22,6 +24,11 @@ from assets.tables.readers.spec import Unpacking
 _PIECE = 1024 * 1024
 _FREE = 1024 * 1024
 """Bytes that a member may unpack to whatever its ratio: short texts compress well."""
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError,
+    struct.error, IndexError,
+)  # fmt: skip
+"""What zipfile raises on hostile bytes."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _UTF8_FLAG, _ENCRYPTED = 0x800, 0x1
 _MEND = "check that the agency sent the whole file"
@@ -114,7 +121,7 @@ def opened(path: Path, where: str = "") -> zipfile.ZipFile:
     """Raises UnreadableSource where it is no ZIP archive that can be read."""
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
+    except _DAMAGE:
         raise _refuse("no readable ZIP archive: damaged or cut off", where, _MEND) from None
 
 
@@ -127,7 +134,7 @@ def inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limits:
     try:
         with archive.open(info) as member:
             yield from _limited(member, info.compress_size, limits, f"member '{name[:100]}'", where)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError):
+    except _DAMAGE:
         raise _refuse(f"member '{name[:100]}' is damaged (its checksum or its end is wrong)", where, _MEND) from None
 
 
