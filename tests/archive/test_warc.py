@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from assets.archive.fetches import read_fetch_record
 from assets.archive.reading import dechunk, read_records
-from assets.archive.records import CLOSING, Http
+from assets.archive.records import CLOSING, Http, clean, lines
 from assets.archive.warc import WarcWriter
 from assets.errors import IntegrityError
 from tests.archive.making import REQUEST, exchange, record, writer
@@ -324,3 +324,12 @@ def test_a_drop_is_archived_without_http(path: Path, tmp_path: Path) -> None:
     assert (resource[0]["WARC-Truncated"], resource[1]) == ("disconnect", b"half")
     assert "Content-Type" not in revisit[0]
     assert (revisit[0]["Content-Length"], revisit[0]["WARC-Refers-To"]) == ("0", stored.record_id)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=30) | st.text("\r\n\0\t \x0b\x0c\x1c\x85\u2028\u3000\xa0a\udc80", max_size=12))
+def test_a_value_is_one_line_and_nothing_else_of_it_is_lost(text: str) -> None:
+    slow = text.replace("\r", " ").replace("\n", " ").replace("\0", " ").strip(" \t")
+    assert clean(text) == slow
+    block = lines([("Name", "".join(c for c in text if not "\ud800" <= c <= "\udc7f" and not "\udd00" <= c <= "\udfff"))])
+    assert block.count(b"\n") == block.count(b"\r") == 1 and b"\0" not in block

@@ -87,6 +87,48 @@ def test_a_pause_that_another_process_was_told_to_make_is_made_here_too(world: W
     assert world.clock.slept == pytest.approx([90.0])
 
 
+def test_a_host_that_says_slow_down_is_left_alone_by_all_until_we_ask_it_again(world: World) -> None:
+    """Also where it does not say how long: others must not go on in the meantime."""
+    waits = []
+
+    class Watching(Clock):
+        async def sleep(self, seconds: float) -> None:
+            waits.append(world.ledger.reserve_slot("agency.example", per_second=1000.0, now=self.now()))
+            await super().sleep(seconds)
+
+    world.clock = Watching()
+    assert world.fetch(make_feed(), in_turn(Answer(b"", 429), Answer(b"rows")))[0].outcome == "Ok"
+    assert waits[0] == pytest.approx(world.clock.slept[0]) and waits[0] >= 1
+
+
+def test_a_place_that_lapsed_during_a_long_pause_is_taken_again_before_anything_is_sent(world: World) -> None:
+    """The pause is longer than a place lasts; another fetch has it when the pause is over."""
+    feed = make_feed(limits=Limits(concurrency=1))
+    world.ledger.defer_host("agency.example", world.clock.now() + timedelta(hours=1, seconds=600))
+
+    class Taking(Clock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if seconds > 100:
+                assert world.ledger.acquire_lease("agency.example", concurrency=1, holder="other", ttl_s=30, now=self.now())
+
+    world.clock = Taking()
+    taken_at: list[bool] = []
+
+    def answer(seen: Seen) -> Answer:
+        taken_at.append(world.ledger.acquire_lease("agency.example", concurrency=1, holder="probe", ttl_s=0, now=world.clock.now()))
+        return Answer(b"rows")
+
+    assert world.fetch(feed, answer)[0].outcome == "Ok"
+    assert taken_at == [False] and sum(world.clock.slept) >= 629
+
+
+def test_a_quota_that_is_used_up_is_said_without_waiting_for_the_hosts_pace(world: World) -> None:
+    feed = make_feed("test_pages", limits=Limits(per_day=2, per_second=0.5, concurrency=1))
+    _, record = world.fails(feed, served(ROWS))
+    assert (record.outcome, record.responses, world.clock.slept) == ("QuotaExhausted", 2, pytest.approx([2.0]))
+
+
 def test_a_host_that_is_never_free_ends_the_fetch_without_a_request(world: World) -> None:
     now = world.clock.now()
     assert world.ledger.acquire_lease("agency.example", concurrency=1, holder="other", ttl_s=1e6, now=now)

@@ -70,6 +70,24 @@ def test_bytes_arrive_as_sent_with_the_agencys_host_and_an_honest_name(tmp_path:
     assert server.seen[0].headers["user-agent"].startswith("Madang/")
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 65_536, 262_143, 262_144, 262_145, 800_000])
+def test_bodies_of_any_size_are_whole_whether_they_are_there_at_once_or_not(tmp_path: Path, size: int, chunked: bool) -> None:
+    body = (BODY * 3)[:size]
+    for pause_at in (0,) if chunked else (0, 1, size // 2):
+        exchange, _ = _ask(lambda seen, at=pause_at: Answer(body, chunked=chunked, pause_at=at), tmp_path)  # type: ignore[misc]
+        assert (exchange.complete, exchange.error, exchange.bytes_read) == (True, None, size)
+        assert exchange.body.read_bytes() == body and exchange.payload_sha256 == hashlib.sha256(body).hexdigest()
+        assert (exchange.body.in_memory is None) == (size > 262_144)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("send", [0, 1, 200_000, 299_999])
+def test_a_body_that_ends_early_is_never_taken_for_whole(tmp_path: Path, send: int, chunked: bool) -> None:
+    exchange, _ = _ask(lambda seen: Answer(BODY, send=send, chunked=chunked), tmp_path)
+    assert not exchange.complete and exchange.error and BODY.startswith(exchange.body.read_bytes())
+
+
 def test_a_stand_in_that_does_not_name_its_origin_is_synthetic(tmp_path: Path) -> None:
     assert _ask(lambda seen: Answer(b"x"), tmp_path)[0].origin == "synthetic"
 

@@ -149,8 +149,8 @@ def _decoded(path: Payload, encoding: str, skip: int) -> Iterator[str]:
             piece = file.read(size)
             try:
                 text = decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                start = max(0, min(error.start, held + len(piece)))
+            except UnicodeError as error:  # one without a place: UTF-16 without the mark that tells its order
+                start = max(0, min(getattr(error, "start", 0), held + len(piece)))
                 raise _Undecodable(_Failure(done - held + start, lines + piece.count(b"\n", 0, max(0, start - held)))) from None
             yield text
             if not piece:

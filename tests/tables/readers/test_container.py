@@ -6,6 +6,7 @@ import gzip
 import io
 import random
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
-from assets.tables.readers.container import members
+from assets.tables.readers.container import check_zip, members
 from assets.tables.readers.spec import Unpacking
 
 from .reading import opened, order, rows_of
@@ -162,3 +163,22 @@ def test_damaged_archives_raise_unreadable_source_only(
             continue
         # the flip hit a name or a spare field: what is read has passed its checksum
         assert set(rows) <= {("1", "2"), ("a", "b")}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_changed_byte_is_refused_or_harmless_whatever_the_method(tmp_path: Path, method: int) -> None:
+    whole = zipped(tmp_path / "z", {"a.csv": CSV * 20}, method).read_bytes()
+    path = tmp_path / "changed"
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.integers(0, len(whole) - 1), st.integers(1, 255), st.integers(0, 3))
+    def refused_or_harmless(at: int, by: int, cut: int) -> None:
+        path.write_bytes((whole[:at] + bytes([whole[at] ^ by]) + whole[at + 1 :])[: len(whole) - cut])
+        with suppress(UnreadableSource):
+            check_zip(path, Unpacking())
+
+    refused_or_harmless()
+    for at in range(len(whole)):  # all of them, by one value that says 'all bits'
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with suppress(UnreadableSource):
+            check_zip(path, Unpacking())

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
-from assets.tables.readers.decoding import Utf8File, choose, open_utf8
+from assets.payload import Payload
+from assets.tables.readers.decoding import Encoding, Utf8File, choose, open_utf8
 
 KOREAN = "번호,이름\n1,똠방각하 펲시콜라\n"
 
@@ -109,3 +110,30 @@ def test_closing_early_ends_the_thread(tmp_path: Path) -> None:
     file.close()
     file._thread.join(5)
     assert not file._thread.is_alive()
+
+
+_MARKED = st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0", b"\0\0\xfe\xff"])
+_TEXTS = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=20).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.text("가각힣a\0\x1b~{", max_size=20).flatmap(
+        lambda text: st.sampled_from(["utf-8", "cp949", "utf-16-le", "iso2022_kr"]).map(lambda name: text.encode(name, "replace"))
+    ),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(_MARKED, _TEXTS, st.sampled_from([None, "utf-8", "cp949", "utf-16", "iso2022_kr"]), st.booleans())
+def test_bytes_in_memory_and_in_a_file_are_one_text(mark: bytes, data: bytes, declared: str | None, korean: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text"
+        path.write_bytes(mark + data)
+
+        def found(file: Path | Payload) -> tuple[Encoding, bytes] | str:
+            try:
+                with open_utf8(file, declared=declared, korean=korean, where="w") as text:
+                    return text.encoding, text.read()
+            except UnreadableSource as error:
+                return error.what
+
+        assert found(Payload(Path("nowhere"), mark + data)) == found(path)
