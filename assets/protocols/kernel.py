@@ -385,4 +385,4 @@ def registry() -> dict[str, Protocol[Any]]:
 
 
 def _modules(infos: Iterable[Any]) -> Iterator[str]:
-    return (i.name for i in infos if i.name not in ("kernel", "fetching", "asking", "ahead", "pacing", "assets"))
+    return (i.name for i in infos if i.name not in ("kernel", "fetching", "asking", "ahead", "keeping", "pacing", "assets"))

@@ -125,7 +125,8 @@ def _feed(number: int, hosts: int) -> Any:
     from assets.feeds.model import Feed
 
     source = {"protocol": "ckan", "base_url": f"http://agency{number % hosts}.example", "action": "datastore_search"}
-    limits = {"per_second": PER_SECOND, "concurrency": CONCURRENCY}
+    # every other feed of a host asks for pages ahead, and must leave the others their places
+    limits = {"per_second": PER_SECOND, "concurrency": CONCURRENCY, "pages_at_once": CONCURRENCY if number // hosts % 2 else 1}
     return Feed.model_validate(
         {
             "id": f"kr.bench.f{number}", "title": "Rows", "agency": {"name": "기관", "country": "KR"},
