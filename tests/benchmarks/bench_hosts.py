@@ -60,16 +60,7 @@ def run(quick: bool) -> list[Table]:
     say(f"{requests} requests in {seconds:.1f} s; at most {at_once} at once and {in_a_second} a second at one host")
     shortest = feeds / hosts * PAGES / PER_SECOND
     row: tuple[Cell, ...] = (feeds, hosts, processes, requests, seconds, shortest, at_once, in_a_second, in_three)
-    columns = (
-        "feeds",
-        "hosts",
-        "processes",
-        "requests",
-        "seconds",
-        "shortest allowed",
-        "most at once at a host",
-        "most in 1 s at a host",
-    )
+    columns = ("feeds", "hosts", "processes", "requests", "seconds", "shortest allowed", "most at once", "most in 1 s", "in 3 s")
     title = f"{feeds} feeds on {hosts} hosts at once, each host with {CONCURRENCY} requests at once and {PER_SECOND:.0f} a second"
     return [Table(title, columns, (row,), ("the most at any one host; seconds hold the start of the processes",))]
 
