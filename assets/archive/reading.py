@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import zlib
@@ -9,11 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from assets.archive.records import CHUNK, Http, broken, digest_of, to_text
 
 MAX_HTTP_HEAD = 1024 * 1024
+_GZIP = b"\x1f\x8b"
+_OTHER_DIGESTS = ("sha1", "sha512", "md5")
+"""What other writers label records with; our own is SHA-256."""
 
 
 class _Reader(Protocol):
@@ -45,6 +49,11 @@ class Record:
         self._done = True
         self._verify()
 
+    @property
+    def chunked(self) -> bool:
+        """Whether the payload still has its Transfer-Encoding, which only other writers leave on (`dechunk`)."""
+        return self.http is not None and "chunked" in (self.http.get("transfer-encoding") or "").lower()
+
     def finish(self) -> None:
         """Read past what is left, verifying it."""
         if not self._done:
@@ -62,10 +71,10 @@ class Record:
             raise broken(self._where, f"the {self.kind} record ends early")
         for name, digest in (("warc-block-digest", self._block), ("warc-payload-digest", self._payload)):
             label = self.headers.get(name)
-            # A revisit's payload digest is of the earlier record's payload.
-            if label is None or (self.kind == "revisit" and name == "warc-payload-digest"):
+            # A revisit's is of the earlier record's payload; of a chunked one, writers differ whether the chunks count.
+            if label is None or (name == "warc-payload-digest" and (self.kind == "revisit" or self.chunked)):
                 continue
-            if digest_of(label, self._where) != digest.digest():
+            if not _holds(label, digest, self._where):
                 raise broken(self._where, f"the {name} of record {self.headers.get('warc-record-id')} does not hold")
 
 
@@ -75,12 +84,13 @@ def read_records(path: Path) -> Iterator[Record]:
 
     where = str(path)
     try:
-        # Python's gzip under FastWARC: FastWARC's own stops at a cut-off member without a word.
-        with gzip.open(path) as stream:
+        with _opened(path) as stream:
             for raw in ArchiveIterator(stream, parse_http=False):
                 headers = {_lower(k): to_text(v) for k, v in raw.headers.items_bytes()}
-                record = Record(headers.get("warc-type", ""), headers, None, raw.reader, b"", where, hashlib.sha256(), 0)
-                if headers.get("content-type", "").startswith("application/http"):
+                block, payload = _hasher(headers.get("warc-block-digest")), _hasher(headers.get("warc-payload-digest"))
+                record = Record(headers.get("warc-type", ""), headers, None, raw.reader, b"", where, block, 0, payload)
+                # Some revisits of other writers are of the type, and empty.
+                if headers.get("content-type", "").startswith("application/http") and headers.get("content-length") != "0":
                     _read_head(record)
                 yield record
                 record.finish()
@@ -88,6 +98,27 @@ def read_records(path: Path) -> Iterator[Record]:
         if isinstance(error, FileNotFoundError):
             raise
         raise broken(where, f"it is truncated or corrupt ({type(error).__name__})") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The records as they stand, unpacked where the file is packed."""
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    # Python's gzip under FastWARC: FastWARC's own stops at a cut-off member without a word.
+    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+
+
+def _hasher(label: str | None) -> Any:
+    algorithm = (label or "").partition(":")[0].lower()
+    return hashlib.new(algorithm, usedforsecurity=False) if algorithm in _OTHER_DIGESTS else hashlib.sha256()
+
+
+def _holds(label: str, digest: Any, where: str) -> bool:
+    """Whether the digest is what the label says, in hex or Base32. IntegrityError where the label is none that can be checked."""
+    if digest.name == "sha256":
+        return digest_of(label, where) == bytes(digest.digest())
+    told = label.partition(":")[2]
+    return told.lower() == digest.hexdigest() or told.upper() == base64.b32encode(digest.digest()).decode()
 
 
 @lru_cache(maxsize=1000)

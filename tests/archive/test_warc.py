@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from assets.archive.reading import dechunk, read_records
 from assets.archive.records import CLOSING, Http, clean, lines
 from assets.archive.warc import WarcWriter
 from assets.errors import IntegrityError
+from tests.archive import other_writer
 from tests.archive.making import REQUEST, exchange, record, writer
 
 TOKEN = st.text("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCXYZ", min_size=1, max_size=12).filter(
@@ -223,6 +224,36 @@ def test_a_changed_byte_is_found_even_if_the_gzip_layer_agrees(path: Path, tmp_p
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"accepted", b"forged!!")))
     with pytest.raises(IntegrityError, match="digest"):
         read_fetch_record(path)
+
+
+@pytest.mark.parametrize("pack", [other_writer.packed, b"".join], ids=["packed", "plain"])
+def test_files_of_other_writers_are_read_and_their_digests_checked(path: Path, pack: Callable[[list[bytes]], bytes]) -> None:
+    url = "http://agency.example/rows"
+    revisit = other_writer.warc_record("revisit", b"", Target_URI=url, Content_Type="application/http; msgtype=response")
+    records = [other_writer.info(software="Other/1"), other_writer.response(url, b"a,b"), revisit]
+    path.write_bytes(pack(records))
+    read = [(item.kind, b"".join(item.chunks())) for item in read_records(path)]
+    assert read == [("warcinfo", b"software: Other/1\r\n"), ("response", b"a,b"), ("revisit", b"")]
+    # Whether a digest counts the chunks differs from writer to writer; that of the block holds in any case.
+    held = other_writer.response(
+        url, other_writer.chunked(b"a,b"), got={"Transfer-Encoding": "chunked"}, Payload_Digest=other_writer.sha1(b"a,b")
+    )
+    path.write_bytes(pack([held]))
+    (item,) = ((b"".join(r.chunks()), r.chunked) for r in read_records(path))
+    assert item == (b"3\r\na,b\r\n0\r\n\r\n", True)
+    for good in (records[1], held):
+        path.write_bytes(pack([good.replace(b"a,b", b"a;b")]))
+        with pytest.raises(IntegrityError, match="does not hold"):
+            list(read_records(path))
+    whole = pack(records[:2])
+    for cut in range(1, len(whole)):
+        path.write_bytes(whole[:cut])
+        try:
+            list(read_records(path))
+        except IntegrityError:
+            continue
+        # A file cut between two records looks whole; the empty lines after a record hold nothing.
+        assert 0 <= len(whole) - cut <= 4 or 0 <= len(pack(records[:1])) - cut <= 4, f"cut at {cut}"
 
 
 @settings(max_examples=200, deadline=None)
