@@ -28,8 +28,9 @@ from deploy.agency.doors import Door, Visit, open_door
 from deploy.agency.engine import DEMO_KEY, Asked, Fault
 from deploy.agency.faults import FLAWS, Flaw
 from deploy.agency.replies import Reply, conditional, send_reply, text
-from deploy.agency.routes import ENGINES, FEEDS, Route, load_routes, source_of
+from deploy.agency.routes import ENGINES, FEEDS, Route, Source, load_routes, source_of
 from deploy.agency.row_faults import Edits
+from deploy.agency.tape import ABSENT, Tape
 
 if TYPE_CHECKING:
     from deploy.agency.tls import Certificates
@@ -45,6 +46,9 @@ _SECRETS = [re.compile(pattern) for engine in ENGINES.values() for pattern in en
 class AgencyConfig:
     """How to start the stand-in. `data`: folder of real files that replace samples; `today`: the agency's date (default: the
     machine's); `faults`: route id → faults switched on from the start; `key`: the one registered service key.
+
+    `tapes`: WARC files, or folders of them, that answer for the hosts that are on them, each the route `tape.<host>`;
+    `tape_ignore`: parameters by which requests to them are not compared; `routes`: in place of those that are shipped.
     """
 
     data: Path | None = None
@@ -53,6 +57,8 @@ class AgencyConfig:
     key: str = DEMO_KEY
     feeds: Path = FEEDS
     routes: tuple[Route, ...] | None = None
+    tapes: tuple[Path, ...] = ()
+    tape_ignore: tuple[str, ...] = ()
 
 
 @dataclass
@@ -68,9 +74,15 @@ class Agency:
     def __init__(self, config: AgencyConfig) -> None:
         self.config = config
         self.routes = config.routes if config.routes is not None else load_routes()
+        self.tape = Tape(config.tapes, config.tape_ignore, _masked) if config.tapes else None
+        if self.tape is not None:
+            # One host, one server: where a tape answers, no engine does.
+            taped = tuple(Route(id=f"tape.{host}", kind="tape", host=host, path="/") for host in self.tape.hosts)
+            self.routes = (*taped, *(r for r in self.routes if r.scheme != "http" or r.host not in self.tape.hosts))
         self.lock = Lock()
         self.offset = timedelta(0)
         self.requests: list[dict[str, Any]] = []
+        self.not_on_tape = 0
         self.used: Counter[tuple[str, date]] = Counter()
         self.faults: dict[str, list[_Fault]] = {}
         self.memories: defaultdict[str, dict[str, Any]] = defaultdict(dict)
@@ -79,9 +91,13 @@ class Agency:
         self._closed = False
         if config.today is not None:
             self.set_clock(datetime.combine(config.today, time(12), SEOUL))
-        for route, texts in config.faults.items():
-            for one in texts:
-                self.switch(route, one)
+        try:
+            for route, texts in config.faults.items():
+                for one in texts:
+                    self.switch(route, one)
+        except ValueError:
+            self.close()
+            raise
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.offset
@@ -117,17 +133,28 @@ class Agency:
     # --- answering ------------------------------------------------------------------------------------------------------
 
     def reply(
-        self, method: str, host: str, path: str, raw_query: str, headers: Mapping[str, str], body: bytes, *, scheme: str = "http"
+        self,
+        method: str,
+        host: str,
+        path: str,
+        raw_query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        scheme: str = "http",
+        raw_path: str = "",
     ) -> tuple[Reply, Route | None]:
-        """The answer to one request, faults included; counts quotas and faults."""
+        """The answer to one request, faults included; counts quotas and faults. `raw_path`: where `path` was decoded from it."""
         route = self.find(host, path, scheme)
+        if route is None and self.tape is not None and not any(r.host == host for r in self.routes):
+            return self.tape.unknown(host), None
         if route is None:
             known = any(r.host == host and r.kind == "data_go_kr" for r in self.routes)
             return (text(404, "API not found") if known else _not_found()), None
         if method not in route.engine.METHODS:
             return text(405, f"only {', '.join(route.engine.METHODS)}").with_headers(allow=", ".join(route.engine.METHODS)), route
         now = self.now().astimezone(SEOUL)
-        source = source_of(route, now.date(), data=self.config.data, feeds=self.config.feeds)
+        source = self._source(route, now)
         if source is None:
             return _not_found(), route
         active = self._active(route)
@@ -145,21 +172,28 @@ class Agency:
             active,
             self.memories[route.id],
             lambda: self._spend(route),
+            raw_path,
         )
         for name in active.keys() & faults.ARRIVALS.keys():
             asked = faults.ARRIVALS[name](asked)
         reply = route.engine.answer(route, source, asked)
+        origin = reply.headers.get("madang-origin", source.origin)
         for name, fault in active.items():
             # An engine commits its own faults, by the same names where they have a form of their own.
             of_rows = edits.taken and name in row_faults.NAMES
             if name not in route.engine.FAULTS and not of_rows and (change := faults.CHANGES.get(name)):
                 reply = change(reply, asked, fault)
-        reply = reply.with_headers(madang_origin=source.origin)
+        reply = reply.with_headers(madang_origin=origin)
         if not faults.UNCONDITIONAL & active.keys():
             reply = conditional(reply, headers)
         elif "range" in headers:
             reply = conditional(reply, {k: v for k, v in headers.items() if k in ("range", "if-range")})
         return reply, route
+
+    def _source(self, route: Route, now: datetime) -> Source | None:
+        if route.kind == "tape":
+            return Source(Path(), now, "synthetic", tape=self.tape)
+        return source_of(route, now.date(), data=self.config.data, feeds=self.config.feeds)
 
     def _active(self, route: Route) -> dict[str, Fault]:
         with self.lock:
@@ -178,6 +212,7 @@ class Agency:
 
     def note(self, entry: dict[str, Any]) -> None:
         with self.lock:
+            self.not_on_tape += entry.get("note") == ABSENT
             self.requests.append(entry)
             del self.requests[:-LOG_LENGTH]
 
@@ -212,11 +247,13 @@ class Agency:
             doors, self.doors = self.doors, {}
         for door in doors.values():
             door.close()
+        if self.tape is not None:
+            self.tape.close()
 
     # --- the admin calls ------------------------------------------------------------------------------------------------
 
     def admin(self, method: str, what: str, body: Any) -> Reply:
-        """`faults`, `requests` and `clock`; see the docstring of create_app."""
+        """`faults`, `requests`, `clock` and `tape`; see the docstring of create_app."""
         if what == "faults" and method == "POST":
             self.switch(str(body.get("route")), body.get("fault"))
         elif what == "clock" and method == "POST":
@@ -228,15 +265,33 @@ class Agency:
         elif what == "requests" and method == "DELETE":
             with self.lock:
                 self.requests.clear()
-        elif (what, method) not in {("faults", "GET"), ("requests", "GET"), ("clock", "GET")}:
-            return text(404, "there are faults (GET, POST), clock (GET, POST), requests (GET, DELETE) and drops (GET)")
+                self.not_on_tape = 0
+        elif what == "tape" and method == "POST":
+            self._rewind(body["rewind"])
+        elif (what, method) not in {("faults", "GET"), ("requests", "GET"), ("clock", "GET"), ("tape", "GET")}:
+            return text(
+                404, "there are faults (GET, POST), clock (GET, POST), requests (GET, DELETE), tape (GET, POST) and drops (GET)"
+            )
         with self.lock:
             shown: dict[str, Any] = {
                 "faults": {k: [f"{f.name}:{f.argument}" if f.argument else f.name for f in v] for k, v in self.faults.items()},
                 "clock": {"now": self.now().isoformat(), "today": self.now().astimezone(SEOUL).date().isoformat()},
-                "requests": {"counts": dict(Counter(r["route"] or "none" for r in self.requests)), "requests": list(self.requests)},
+                "requests": {
+                    "counts": dict(Counter(r["route"] or "none" for r in self.requests)),
+                    "not_on_tape": self.not_on_tape,
+                    "requests": list(self.requests),
+                },
+                "tape": self.tape.as_json() if self.tape is not None else {},
             }
         return Reply(200, {"content-type": "application/json"}, json.dumps(shown[what], ensure_ascii=False).encode())
+
+    def _rewind(self, route: str | None) -> None:
+        """One route's tape, or all of it with None. Raises ValueError naming what there is."""
+        taped = [r for r in self.routes if r.kind == "tape"]
+        host = next((r.host for r in taped if r.id == route), None)
+        if self.tape is None or (route is not None and host is None):
+            raise ValueError(f"'{route}' is no route of a tape; there are: {', '.join(r.id for r in taped) or 'none'}")
+        self.tape.rewind(host)
 
 
 def _not_found() -> Reply:
@@ -254,7 +309,8 @@ def create_app(config: AgencyConfig | None = None) -> Starlette:
     """The application; `app.state.agency` is its memory.
 
     Admin, from loopback only: POST /__agency__/faults {"route", "fault" (null: all off)} · POST /__agency__/clock {"now"} or
-    {"advance_s"} · GET or DELETE /__agency__/requests · GET /__agency__/drops?url=sftp://… (where that is answered).
+    {"advance_s"} · GET or DELETE /__agency__/requests · GET /__agency__/tape, POST {"rewind": route (null: all)} ·
+    GET /__agency__/drops?url=sftp://… (where that is answered).
     """
     agency = Agency(config or AgencyConfig())
 
@@ -266,10 +322,14 @@ def create_app(config: AgencyConfig | None = None) -> Starlette:
         if path.startswith(ADMIN):
             await send_reply(await _admin(agency, request, host, path), scope, send)
             return
-        reply, route = agency.reply(request.method, host, path, raw_query, headers, await request.body())
+        raw_path = (scope.get("raw_path") or b"").decode("latin-1")
+        reply, route = agency.reply(request.method, host, path, raw_query, headers, await request.body(), raw_path=raw_path)
         if "madang-origin" not in reply.headers:
             reply = reply.with_headers(madang_origin="synthetic")
-        entry = {
+        if agency.tape is not None:
+            path, raw_query = agency.tape.masked(headers.get("host", host), raw_path, raw_query)
+            path = unquote(path)
+        entry: dict[str, Any] = {
             "at": agency.now().isoformat(),
             "method": request.method,
             "host": host,
@@ -279,6 +339,8 @@ def create_app(config: AgencyConfig | None = None) -> Starlette:
             "status": reply.status,
             "headers": {k: v for k, v in headers.items() if k in _LOGGED_HEADERS},
         }
+        if reply.note:
+            entry["note"] = reply.note
         agency.note(entry)
         entry["bytes"] = await send_reply(reply, scope, send)
 

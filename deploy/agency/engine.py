@@ -45,9 +45,9 @@ class Fault:
 class Asked:
     """One request to a route, as an engine sees it.
 
-    `path`: as it came, decoded once; `raw_query`: as it came; `headers`: lower-case names; `now`: the agency's clock, aware, in
-    Asia/Seoul; `key`: the key that this stand-in knows; `faults`: by name; `memory`: what this route's engine keeps between
-    requests; `spend`: takes one call of the route's daily quota and says whether there was one.
+    `path`: as it came, decoded once; `raw_path`, `raw_query`: as they came; `headers`: lower-case names; `now`: the agency's clock,
+    aware, in Asia/Seoul; `key`: the key that this stand-in knows; `faults`: by name; `memory`: what this route's engine keeps
+    between requests; `spend`: takes one call of the route's daily quota and says whether there was one.
     """
 
     method: str
@@ -61,6 +61,7 @@ class Asked:
     faults: Mapping[str, Fault] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     spend: Callable[[], bool] = lambda: True
+    raw_path: str = ""
 
     @property
     def params(self) -> dict[str, str]:

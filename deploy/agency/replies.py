@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import socket
 import struct
 from collections.abc import Mapping
@@ -22,10 +23,31 @@ CHUNK = 16 * 1024
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Bytes of an open file: a body that is not held in memory while it is sent."""
+
+    descriptor: int
+    start: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def read(self, start: int = 0, end: int | None = None) -> bytes:
+        end = self.size if end is None else min(end, self.size)
+        return os.pread(self.descriptor, max(0, end - start), self.start + start)
+
+    def part(self, start: int, end: int) -> Stretch:
+        return Stretch(self.descriptor, self.start + start, end - start)
+
+
+@dataclass(frozen=True)
 class Reply:
     """One answer. `broken_after`: bytes of the body after which the connection ends; `ending`: close (FIN) or reset (RST).
 
-    Headers have lower-case names. `content-length` is the body's, whatever is sent of it.
+    Headers have lower-case names. `content-length` is the body's, whatever is sent of it, or `length` where that is more.
+    `held`: the body where it is in a file; `body` is then empty. `repeated`: headers whose name stands more than once, but for the
+    last of each, which is in `headers`. `final`: no condition or range of the request changes it. `note`: what the log says of it.
     """
 
     status: int = 200
@@ -34,12 +56,36 @@ class Reply:
     delay_s: float = 0.0
     broken_after: int | None = None
     ending: Literal["close", "reset"] = "close"
+    length: int = 0
+    held: Stretch | None = None
+    repeated: tuple[tuple[str, str], ...] = ()
+    final: bool = False
+    note: str = ""
+
+    @property
+    def size(self) -> int:
+        """Of the body, in bytes."""
+        return len(self.body if self.held is None else self.held)
+
+    def piece(self, start: int, end: int) -> bytes:
+        return self.body[start:end] if self.held is None else self.held.read(start, end)
+
+    def part(self, start: int, end: int) -> Reply:
+        """The same with this part of its body."""
+        if self.held is not None:
+            return replace(self, held=self.held.part(start, end))
+        return replace(self, body=self.body[start:end])
+
+    def loaded(self) -> Reply:
+        """The same with its body in memory, where it can be changed."""
+        return self if self.held is None else replace(self, body=self.held.read(), held=None)
 
     def with_headers(self, **headers: str | None) -> Reply:
         """The same with headers set (`_` for `-`), or dropped where None."""
         changed = {k.replace("_", "-"): v for k, v in headers.items()}
         kept = {k: v for k, v in self.headers.items() if k not in changed}
-        return replace(self, headers=kept | {k: v for k, v in changed.items() if v is not None})
+        repeated = tuple((k, v) for k, v in self.repeated if k not in changed)
+        return replace(self, headers=kept | {k: v for k, v in changed.items() if v is not None}, repeated=repeated)
 
     def with_body(self, body: bytes, content_type: str | None = None) -> Reply:
         """The same with another body, and the validators that belong to it."""
@@ -64,38 +110,41 @@ def http_date(moment: datetime) -> str:
 
 def conditional(reply: Reply, request: Mapping[str, str]) -> Reply:
     """304 where the client has it already, 206 for a range of it, 416 for a range beyond it (RFC 9110, 13.2.2)."""
-    if reply.status != 200:
+    if reply.status != 200 or reply.final:
         return reply
     etag, modified = reply.headers.get("etag"), reply.headers.get("last-modified")
     if none_match := request.get("if-none-match"):
-        unchanged = none_match.strip() == "*" or etag in [t.strip().removeprefix("W/") for t in none_match.split(",")]
+        # Weakly compared (RFC 9110, 8.8.3.2): a W/ on either side does not matter.
+        tags = [tag.strip().removeprefix("W/") for tag in none_match.split(",")]
+        unchanged = none_match.strip() == "*" or (etag is not None and etag.removeprefix("W/") in tags)
     else:
-        since = _date(request.get("if-modified-since"))
-        unchanged = since is not None and modified is not None and parsedate_to_datetime(modified) <= since
+        since, changed = _date(request.get("if-modified-since")), _date(modified)
+        unchanged = since is not None and changed is not None and changed <= since
     if unchanged:
         kept = {k: v for k, v in reply.headers.items() if k in ("etag", "last-modified", "madang-origin", "cache-control")}
-        return replace(reply, status=304, headers=kept, body=b"")
+        return replace(reply, status=304, headers=kept, body=b"", held=None)
     wanted = request.get("range")
     if not wanted or not wanted.startswith("bytes=") or "," in wanted:
         return reply
     if_range = request.get("if-range")
     if if_range is not None and if_range.strip() not in (etag, modified):
         return reply
-    span = _span(wanted.removeprefix("bytes="), len(reply.body))
+    span = _span(wanted.removeprefix("bytes="), reply.size)
     if span is None:
         return reply
     start, end = span
-    if start >= len(reply.body):
-        return replace(reply, status=416, body=b"").with_headers(content_range=f"bytes */{len(reply.body)}")
-    part = replace(reply, status=206, body=reply.body[start:end])
-    return part.with_headers(content_range=f"bytes {start}-{end - 1}/{len(reply.body)}")
+    if start >= reply.size:
+        return replace(reply, status=416, body=b"", held=None).with_headers(content_range=f"bytes */{reply.size}")
+    part = replace(reply.part(start, end), status=206)
+    return part.with_headers(content_range=f"bytes {start}-{end - 1}/{reply.size}")
 
 
 def _date(value: str | None) -> datetime | None:
     try:
-        return parsedate_to_datetime(value) if value else None
+        found = parsedate_to_datetime(value) if value else None
     except ValueError:
         return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
 
 
 def _span(text: str, length: int) -> tuple[int, int] | None:
@@ -112,21 +161,21 @@ async def send_reply(reply: Reply, scope: Scope, send: Send) -> int:
     """Send it as it says, breaking the connection where it says so. Returns the bytes of body that left."""
     if reply.delay_s:
         await asyncio.sleep(reply.delay_s)
-    headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in reply.headers.items()]
+    headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in (*reply.repeated, *reply.headers.items())]
     if reply.status != 304:
-        headers.append((b"content-length", str(len(reply.body)).encode()))
+        headers.append((b"content-length", str(max(reply.length, reply.size)).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if scope["method"] == "HEAD" or reply.status == 304:
         await send({"type": "http.response.body", "body": b""})
         return 0
-    body = reply.body if reply.broken_after is None else reply.body[: reply.broken_after]
-    for start in range(0, len(body), CHUNK):
-        await send({"type": "http.response.body", "body": body[start : start + CHUNK], "more_body": True})
+    sent = reply.size if reply.broken_after is None else min(reply.broken_after, reply.size)
+    for start in range(0, sent, CHUNK):
+        await send({"type": "http.response.body", "body": reply.piece(start, min(start + CHUNK, sent)), "more_body": True})
     if reply.broken_after is None:
         await send({"type": "http.response.body", "body": b""})
     else:
         await _break(scope, reply.ending)
-    return len(body)
+    return sent
 
 
 async def _break(scope: Scope, ending: Literal["close", "reset"]) -> None:

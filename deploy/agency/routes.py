@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from assets.yaml_document import read, validate
 from deploy.agency.engine import Engine, Row, engines
 from quality.contract import Strict
+
+if TYPE_CHECKING:
+    from deploy.agency.tape import Tape
 
 FEEDS = Path(__file__).resolve().parents[2] / "assets" / "feeds"
 SERVED = Path(__file__).with_name("served")
@@ -73,12 +76,16 @@ class Routes(Strict):
 
 @dataclass(frozen=True)
 class Source:
-    """The file behind a route. `modified`: UTC; `origin`: synthetic or replay; `edit`: what has happened to its rows since."""
+    """The file behind a route. `modified`: UTC; `origin`: synthetic or replay; `edit`: what has happened to its rows since.
+
+    `tape`: what answers in place of a file; each of its replies has an origin of its own.
+    """
 
     path: Path
     modified: datetime
     origin: Literal["synthetic", "replay"]
     edit: Callable[[Sequence[Row]], Sequence[Row]] | None = None
+    tape: Tape | None = None
 
 
 def load_routes(folder: Path = SERVED) -> tuple[Route, ...]:
