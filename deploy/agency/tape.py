@@ -105,9 +105,9 @@ class Tape:
     def _address(self, host: str, asked: Asked, parts: Parts) -> int | None:
         """The recorded address that the request fits, and that was answered; the one with the fewest masks."""
         for shape in self._shapes(host):
-            key = parts.under(shape)
-            if key is not None and (found := self._with_body(host, asked, key)) is not None:
-                return found
+            for key in parts.under(shape):
+                if (found := self._with_body(host, asked, key)) is not None:
+                    return found
         return None
 
     def _shapes(self, host: str) -> list[Shape]:
@@ -214,7 +214,7 @@ class Tape:
             shapes = self._shapes(tape_addresses.authority(host))
         segments, pairs = path.split("/"), query.split("&") if query else []
         for shape in shapes:
-            if shape.segments and tape_addresses.asked(path, "").under(Shape(shape.segments)) is not None:
+            if shape.segments and any(tape_addresses.asked(path, "").under(Shape(shape.segments))):
                 for place, _ in shape.segments:
                     segments[place] = MASK
             for number, pair in enumerate(pairs):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import AnyStr
 from urllib.parse import quote, unquote, urlsplit
 
@@ -16,6 +17,7 @@ MASK = "***"
 _RUN = re.compile(r"\*{3,}")
 """A masked secret: the archive masks at equal length (`assets/transport/secrets.py`). Fewer stars are a query's own: `*:*`."""
 _RUN_IN_BODY = re.compile(rb"\*{3,}")
+MAX_CHOICES = 64
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -50,21 +52,28 @@ class Parts:
     def key(self) -> str:
         return f"{self.path}?{'&'.join(sorted(self.pairs))}"
 
-    def under(self, shape: Shape) -> str | None:
-        """The key with masks where the shape has them; None where something stands there that no mask covers."""
-        segments, pairs = list(self.segments), list(self.pairs)
+    def under(self, shape: Shape) -> Iterator[str]:
+        """The keys that this has with masks where the shape has them; none where something stands there that no mask covers.
+
+        More than one where a parameter is repeated, and only one of its values is masked.
+        """
+        segments = list(self.segments)
         for place, template in shape.segments:
             if place >= len(segments) or not fits(template, segments[place]):
-                return None
+                return
             segments[place] = template
-        masked = []
-        for template in shape.pairs:
-            found = next((pair for pair in pairs if fits(template, pair)), None)
-            if found is None:
-                return None
-            pairs.remove(found)
-            masked.append(template)
-        return Parts(tuple(segments), (*pairs, *masked)).key
+        for rest in islice(_without(shape.pairs, self.pairs), MAX_CHOICES):
+            yield Parts(tuple(segments), (*rest, *shape.pairs)).key
+
+
+def _without(templates: tuple[str, ...], pairs: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """What is left of the pairs when one that fits is taken for each template, in every way there is."""
+    if not templates:
+        yield pairs
+        return
+    for place, pair in enumerate(pairs):
+        if fits(templates[0], pair):
+            yield from _without(templates[1:], pairs[:place] + pairs[place + 1 :])
 
 
 def recorded(url: str, ignored: Collection[str] = ()) -> tuple[str, Parts, Shape]:
