@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
@@ -102,7 +102,7 @@ def rows_of(source: Source) -> Sequence[Row]:
     return rows if source.edit is None else source.edit(rows)
 
 
-@cache
+@lru_cache(maxsize=128)
 def _rows(path: Path, changed_ns: int) -> tuple[Row, ...]:
     data = path.read_bytes()
     if path.suffix == ".csv":
