@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,6 +88,7 @@ class Source:
     tape: Tape | None = None
 
 
+@cache
 def load_routes(folder: Path = SERVED) -> tuple[Route, ...]:
     """Raises DeclarationError where a file is no list of routes."""
     return tuple(route for path in sorted(folder.glob("*.yaml")) for route in validate(Routes, read(path)).routes)

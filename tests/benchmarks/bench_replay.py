@@ -1,7 +1,7 @@
-"""Thirty days of every shipped feed under one clock, over rows that change, through seeded faults, in two processes: is anything lost?
+"""Thirty days of every shipped feed under one clock, over rows that change, through seeded faults: is anything lost?
 
-What is replayed, and what is compared after each day, is `tests/protocols/replaying.py`; the suite replays seven days of it. A lost, a
-repeated or a foreign row, a failure in a wrong class or a request beyond a quota fails the benchmark.
+What is replayed, and what is compared after each day, is `tests/protocols/replaying.py`; the suite replays seven days of it. A row
+that is lost, repeated or foreign, a failure in a wrong class or a request beyond a quota fails the benchmark.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run(quick: bool) -> list[Table]:
     return [_all(reports, days, seconds), _by_protocol(reports), _by_fault(reports), _by_outcome(reports)]
 
 
-# --- in a process of its own -----------------------------------------------------------------------------------------------------------
+# --- in a process of its own ----------------------------------------------------------------------------------------------
 
 
 def _start(folder: str) -> None:
@@ -69,19 +69,20 @@ def _start(folder: str) -> None:
 
 
 def replayed(feed: str, folder: str, days: int, a_day: int, least: int) -> dict[str, Any]:
-    """The report of one feed as JSON; what escaped is what is wrong."""
+    """The report of one feed as JSON; a table that was refused, or rows that could not be read, are what is wrong."""
+    from assets.errors import MadangError
     from assets.feeds.load import shipped
     from tests.protocols.replaying import Report, replay
 
     with TemporaryDirectory(dir=folder) as own:
         try:
             report = replay(shipped()[feed], _running, Path(own), days=days, a_day=a_day, least=least)
-        except Exception as error:
+        except (AssertionError, MadangError) as error:
             report = Report(feed, days, wrong=[f"{type(error).__name__}: {error}"])
     return report.as_json()
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------------------------------
 
 
 def _sum(reports: list[dict[str, Any]], name: str) -> Counter[str]:

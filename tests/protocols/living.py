@@ -61,12 +61,13 @@ class Listed(Shape):
 
 
 class Lines(Shape):
-    """Records under a header. What is not changed keeps its own text."""
+    """Records under a header, or of `names` without one. What is not changed keeps its own text."""
 
-    def __init__(self, text: str, delimiter: str = ",") -> None:
+    def __init__(self, text: str, delimiter: str = ",", names: Sequence[str] = ()) -> None:
         self._delimiter, self._end = delimiter, "\r\n" if "\r\n" in text else "\n"
-        self._head, *records = list(_records(text))
-        self._names = next(csv.reader([self._head], delimiter=delimiter))
+        records = list(_records(text))
+        self._head = [] if names else [records.pop(0).rstrip("\r\n")]
+        self._names = list(names) or next(csv.reader(self._head, delimiter=delimiter))
         self.rows = [self._row(record) for record in records if record.strip()]
 
     def _row(self, record: str) -> Row:
@@ -76,7 +77,7 @@ class Lines(Shape):
         return {**dict(zip(self._names, fields, strict=True)), RAW: record.rstrip("\r\n")}
 
     def lines(self, rows: Sequence[Row]) -> list[str]:
-        return [self._head.rstrip("\r\n"), *(self._text(row) for row in rows)]
+        return [*self._head, *(self._text(row) for row in rows)]
 
     def _text(self, row: Row) -> str:
         if RAW in row:
@@ -92,7 +93,7 @@ class Lines(Shape):
 class Encoded(Lines):
     """A file of lines, in its own encoding, perhaps compressed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, delimiter: str, names: Sequence[str]) -> None:
         body = path.read_bytes()
         self._packed = path.suffix == ".gz"
         body = gzip.decompress(body) if self._packed else body
@@ -102,7 +103,7 @@ class Encoded(Lines):
         except UnicodeDecodeError:
             self._encoding = "cp949"
             text = body.decode(self._encoding)
-        super().__init__(text, "\t" if ".tsv" in path.suffixes else ",")
+        super().__init__(text, delimiter, names)
 
     def written(self, rows: Sequence[Row]) -> bytes:
         body = super().written(rows).decode().encode(self._encoding)
@@ -136,7 +137,10 @@ def shape_of(feed: Feed, path: Path) -> Shape:
     if feed.source.protocol == "gtfs":
         return Timetable(path.read_bytes(), f"{getattr(feed.source, 'table', '')}.txt")
     if {".csv", ".tsv"} & set(path.suffixes):
-        return Encoded(path)
+        how = getattr(feed.source, "csv", None)
+        if how is not None and (how.header_row > 1 or how.skip_rows or how.comment):
+            raise ValueError("lines stand above the rows")
+        return Encoded(path, getattr(feed.source, "delimiter", ","), how.columns if how is not None else ())
     return Listed(path.read_bytes())
 
 
@@ -407,4 +411,6 @@ def stamped(old: Any, now: datetime, zone: ZoneInfo) -> Any:
             return local.strftime(form)
     if text and not re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}(\.000)?Z", text):
         raise ValueError(f"a stamp of a form of its own: {text}")
-    return now.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%S.000Z" if ".000" in text or not text else "%Y-%m-%dT%H:%M:%SZ")
+    return now.astimezone(ZoneInfo("UTC")).strftime(
+        "%Y-%m-%dT%H:%M:%S.000Z" if ".000" in text or not text else "%Y-%m-%dT%H:%M:%SZ"
+    )

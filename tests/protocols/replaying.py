@@ -1,8 +1,8 @@
-"""Days of one feed under one clock: two collectors ask two stand-ins over the same living rows, one of them through seeded faults.
+"""Days of one feed under one clock: two collectors ask two stand-ins over the same living rows, one through seeded faults.
 
-The feed runs at the ticks of its own schedule. A run that a fault ends is made up for soon after, or at the next tick, as Dagster would
-run it. Whenever both have come through, their tables hold the same rows; a full feed's table holds what is served. Found and counted
-here, judged by whoever asked (`Report.wrong`): the seven days of the suite, the thirty of the benchmark.
+The feed runs at the ticks of its own schedule. A run that a fault ends is made up for soon after, or at the next tick, as Dagster
+would run it. Whenever both have come through, their tables hold the same rows; a full feed's table holds what is served. Found and
+counted here, judged by whoever asked (`Report.wrong`): the seven days of the suite, the thirty of the benchmark.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from assets.protocols.fetching import FetchDeps, fetch
 from assets.store import Store
 from assets.tables.build import build_table
 from assets.tables.index import live_paths, read_index
-from assets.tables.judging import judge
+from assets.tables.judging import JudgeExpectations, judge
 from assets.tables.staging import stage
 from assets.transport.http import TransportSettings
 from deploy.agency import DEMO_KEY
@@ -74,11 +74,11 @@ Values = Counter[tuple[object, ...]]
 
 @dataclass
 class Report:
-    """What became of one feed. `outcomes`: of the faulty collector's fetches that succeeded; `failures`: of those that did not, and
-    `classes` what mends these; `faults`: how often each was met, and `ended` how often it ended the fetch; `quota`: [route, day, used, allowed]; `still`: why its rows did not change; `wrong`: what must not be.
+    """What became of one feed. `outcomes`: of the faulty collector's fetches that succeeded; `failures`: of those that did not.
 
-    `lost`, `twice`, `foreign`: rows that were missing, stood there under a key that had one already, or are no row of the agency's, in
-    any comparison.
+    `classes`: what mends these; `faults`: how often each was met; `ended`: how often it ended the fetch; `quota`: route, day, used,
+    allowed; `still`: why its rows did not change; `wrong`: what must not be. `lost`, `twice`, `foreign`: rows that were missing, that
+    stood there under a key which had one already, or that are none of the agency's, in any comparison.
     """
 
     feed: str
@@ -107,10 +107,11 @@ class Report:
 
 @dataclass
 class Collector:
-    """A store, a ledger and a clock, and the tables that grow from its fetches."""
+    """A store, a ledger and a clock, and the tables that grow from its fetches. `expectations`: None leaves them unjudged."""
 
     folder: Path
     url: str
+    expectations: JudgeExpectations | None = None
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -125,18 +126,28 @@ class Collector:
         record = asyncio.run(fetch(feed, deps=deps))
         if record.outcome != "NotModified":
             result = build_table(
-                feed, record, store=self.store, ledger=self.ledger, workdir=self.folder / "build", now=self.clock.now()
+                feed,
+                record,
+                store=self.store,
+                ledger=self.ledger,
+                workdir=self.folder / "build",
+                now=self.clock.now(),
+                judge_expectations=self.expectations,
             )
             if result.blocked and record.outcome != "Empty":
                 raise AssertionError(f"{feed.id} is blocked: {[(c.name, c.observed) for c in result.blocked]}, {result.by_rule}")
         return record
 
     def rows(self, feed: Feed) -> Values:
-        """The live rows without their provenance."""
-        return _values(feed, live_paths(self.store, read_index(self.store, feed.id), self.folder / "cache"))
+        return live_rows(feed, self.store, self.folder / "cache")
 
     def close(self) -> None:
         self.ledger.close()
+
+
+def live_rows(feed: Feed, store: Store, cache: Path) -> Values:
+    """The rows of the live table without their provenance."""
+    return _values(feed, live_paths(store, read_index(store, feed.id), cache))
 
 
 def _values(feed: Feed, paths: Sequence[Path]) -> Values:
@@ -148,7 +159,7 @@ def _values(feed: Feed, paths: Sequence[Path]) -> Values:
     return found
 
 
-# --- the agencies ---------------------------------------------------------------------------------------------------------------------
+# --- the agencies ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -197,7 +208,7 @@ def _running(feeds: Path) -> Iterator[tuple[Agency, str]]:
         bound.close()
 
 
-# --- the days -------------------------------------------------------------------------------------------------------------------------
+# --- the days -------------------------------------------------------------------------------------------------------------
 
 
 def slots(feed: Feed, *, days: int, a_day: int, least: int, dice: random.Random) -> list[list[datetime]]:
@@ -231,9 +242,11 @@ def faults_for(feed: Feed) -> dict[str, set[str]]:
     return known
 
 
-def replay(feed: Feed, agencies: Agencies, folder: Path, *, days: int, a_day: int = 1, least: int = 1, quiet: float = 0.0) -> Report:
-    """So many days of one feed. `a_day`: most runs a day; `least`: days with a run, however seldom the feed runs; `quiet`: share of the
-    days on which no row changes.
+def replay(
+    feed: Feed, agencies: Agencies, folder: Path, *, days: int, a_day: int = 1, least: int = 1, quiet: float = 0.0
+) -> Report:
+    """So many days of one feed. `a_day`: most runs a day; `least`: days with a run, however seldom the feed runs; `quiet`: share of
+    the days on which no row changes.
     """
     dice = random.Random(feed.id)
     replayed = _Replay(feed, agencies, folder, dice, days, a_day)
@@ -305,7 +318,7 @@ class _Replay:
         self._check_quota()
 
     def _tighten(self, requests: int) -> None:
-        """Where the agency's day is the quota's day: a quota that a day without faults keeps to, and one with many retries does not."""
+        """Where the agency's day is the quota's: a quota that a day without faults keeps to, and one with many retries does not."""
         limits = self.feed.source.limits
         if limits.per_day is None or limits.reset != SEOUL_MIDNIGHT or self._moves:
             return
@@ -326,8 +339,8 @@ class _Replay:
     def _fetched(self, fault: str | None) -> bool:
         """Whether the faulty collector came through; what it met is in the report."""
         self.report.fetches += 1
-        exhausted = {"QuotaExhausted"} if self._exhausted() else set()
-        expected = faults_for(self.feed).get(fault or "", set()) | exhausted
+        expected = faults_for(self.feed).get(fault or "", set())
+        used_up = self._exhausted()
         try:
             outcome = self._faulty.run(self._strict).outcome
         except FetchFailed as failed:
@@ -335,7 +348,9 @@ class _Replay:
             self.report.classes[failure_class(failed).value] += 1
             if fault is not None:
                 self.report.ended[fault] += 1
-            if failed.outcome not in expected | ({"QuotaExhausted"} if self._exhausted() else set()):
+            # The day's quota was gone before, or its last request went out now.
+            used_up = used_up or (self._strict is not self.feed and self._exhausted())
+            if failed.outcome not in expected and not (used_up and failed.outcome == "QuotaExhausted"):
                 self.report.wrong.append(f"{fault} ended in {failed.outcome}: {failed}")
             return False
         self.report.outcomes[outcome] += 1
@@ -357,7 +372,10 @@ class _Replay:
         clean = self._clean.rows(self.feed)
         if not self._behind:
             self._compare(self._faulty.rows(self.feed), clean, "the faulty collector's table")
-        if self.feed.incremental.kind == "full" and (served := served_rows(self.feed, self._life, self.folder / "served")) is not None:
+        if (
+            self.feed.incremental.kind == "full"
+            and (served := served_rows(self.feed, self._life, self.folder / "served")) is not None
+        ):
             self._compare(clean, served, "the table of what is served")
 
     def finish(self, now: datetime) -> None:
@@ -429,13 +447,17 @@ def difference(feed: Feed, found: Values, wanted: Values) -> tuple[Values, Value
     for row, count in found.items():
         seen[tuple(row[n] for n in places) if places else row] += count
     twice = Counter(
-        {row: count for row, count in over.items() if (seen[tuple(row[n] for n in places)] if places else wanted[row]) > (1 if places else 0)}
+        {
+            row: count
+            for row, count in over.items()
+            if (seen[tuple(row[n] for n in places)] if places else wanted[row]) > (1 if places else 0)
+        }
     )
     return lost, twice, over - twice
 
 
 def served_rows(feed: Feed, life: Life, folder: Path) -> Values | None:
-    """What a table of the rows that are served must hold, by the contract alone; None where the sample's fields are not its columns'."""
+    """What a table of the served rows must hold, by the contract alone; None where the sample's fields are not its columns'."""
     if life.still or feed.source.protocol == "datagov_search":
         return None  # whose query leaves rows out
     paths = [column.source_name for column in feed.contract.columns]
