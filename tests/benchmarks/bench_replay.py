@@ -47,7 +47,11 @@ def run(quick: bool) -> list[Table]:
             for number, future in enumerate(waiting, 1):
                 reports.append(future.result())
                 say(f"[{number}/{len(feeds)}] {reports[-1]['feed']}: {reports[-1]['runs']} runs")
-    seconds = time.perf_counter() - started
+    return tables_of(reports, days, time.perf_counter() - started)
+
+
+def tables_of(reports: list[dict[str, Any]], days: int, seconds: float) -> list[Table]:
+    """Raises BenchmarkFailed where any feed's report says that something is wrong."""
     if wrong := [f"{report['feed']}: {what}" for report in reports for what in report["wrong"]]:
         more = f"\nand {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise BenchmarkFailed("\n".join(wrong[:SHOWN]) + more)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import bench_csv, bench_demo, bench_expectations
+from tests.benchmarks import bench_csv, bench_demo, bench_expectations, bench_replay
 from tests.benchmarks.__main__ import FOLDER, discovered
 from tests.benchmarks.measuring import ROOT, BenchmarkFailed, Measured, machine, machine_line, measured
 from tests.benchmarks.tables import Table, ratio
+from tests.protocols.replaying import Report
 
 QUICK = ("csv", "definitions", "expectations")
 """Those with a small size. The demo and the click are Dagster at work, which tests/main_job and tests/browser start."""
@@ -62,7 +63,7 @@ def test_routes_are_side_by_side(report: dict[str, Any]) -> None:
 def test_every_benchmark_is_found() -> None:
     found = discovered()
     assert sorted(found.values()) == sorted(f"tests.benchmarks.{path.stem}" for path in FOLDER.glob("bench_*.py"))
-    assert {"csv", "definitions", "expectations", "click", "demo"} <= set(found)
+    assert {"csv", "definitions", "expectations", "click", "demo", "replay"} <= set(found)
 
 
 def test_an_unknown_name_is_refused() -> None:
@@ -88,6 +89,17 @@ def test_a_second_demo_that_releases_is_refused() -> None:
         bench_demo._check(first, second)
     with pytest.raises(BenchmarkFailed, match="not every set"):
         bench_demo._check({"sets": []}, {"sets": []})
+
+
+def test_a_replay_that_loses_is_refused() -> None:
+    reports = [Report("kr.std.cctv", 2, runs=2, rows=20, quota=[("kr.std.cctv", "2026-11-30", 5, 5)]).as_json() for _ in range(2)]
+    reports[0]["failures"] = {"QuotaExhausted": 1}
+    whole, *_, outcomes = bench_replay.tables_of(reports, 2, 1.0)
+    assert dict(whole.rows)["  on which it was used up"] == 2 and dict(whole.rows)["rows lost"] == 0
+    assert outcomes.rows == (("QuotaExhausted", "quota", 1),)
+    reports[1]["wrong"] = ["the faulty collector's table: 1 lost"]
+    with pytest.raises(BenchmarkFailed, match=r"kr\.std\.cctv: the faulty collector's table: 1 lost"):
+        bench_replay.tables_of(reports, 2, 1.0)
 
 
 def hold(megabytes: int) -> int:

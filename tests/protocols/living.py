@@ -179,14 +179,14 @@ def put(row: Row, path: str, new: Any) -> None:
 class Life:
     """The rows of one feed's sample below `folder`, which is a copy, and what has happened to them.
 
-    `still`: why nothing can happen to them, else empty. `happened`: added, revised, withdrawn, reordered rows. The feed's declared
-    `deletes` decide how rows are withdrawn: left out of full fetches, marked, or never.
+    `still`: why nothing can happen to them, else empty. `happened`: added, revised, withdrawn, reordered rows; `written`: how often
+    the sample was. The feed's declared `deletes` decide how rows are withdrawn: left out of full fetches, marked, or never.
     """
 
     def __init__(self, feed: Feed, route: Route, folder: Path, seed: str, started: datetime) -> None:
         self.feed, self._route, self._folder = feed, route, folder / feed.id
         self._dice, self._started = random.Random(seed), started
-        self.still, self.happened = "", Counter[str]()
+        self.still, self.happened, self.written = "", Counter[str](), 0
         self.rows: list[Row] = []
         self._held: list[Row] = []
         samples = sorted(p for p in self._folder.glob("sample*") if not re.search(r"\d{4}-\d{2}-\d{2}", p.name))
@@ -296,6 +296,8 @@ class Life:
                 if self._of(one) not in taken:
                     # The number also stands in other names and addresses of the row.
                     _replace(one, old, new)
+                    if self.feed.incremental.aliases:
+                        put(one, self.feed.contract.column(self.feed.incremental.aliases).source_name, f",{new},")
                     return one
         return None
 
@@ -366,6 +368,7 @@ class Life:
         path = self._path
         if self._route.editions is not None:
             path = self._folder / f"sample.{now.astimezone(SEOUL).date()}{self._path.suffix}"
+        self.written += 1
         path.write_bytes(self._shape.written(self.rows))
         os.utime(path, (now.timestamp(), now.timestamp()))
 

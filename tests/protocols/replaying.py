@@ -77,8 +77,8 @@ class Report:
     """What became of one feed. `outcomes`: of the faulty collector's fetches that succeeded; `failures`: of those that did not.
 
     `classes`: what mends these; `faults`: how often each was met; `ended`: how often it ended the fetch; `quota`: route, day, used,
-    allowed; `still`: why its rows did not change; `wrong`: what must not be. `lost`, `twice`, `foreign`: rows that were missing, that
-    stood there under a key which had one already, or that are none of the agency's, in any comparison.
+    allowed; `still`: why its rows did not change; `wrong`: what must not be. `lost`, `twice`, `foreign`: rows that were missing,
+    that stood there under a key which had one already, or that are none of the agency's, in any comparison.
     """
 
     feed: str
@@ -276,7 +276,8 @@ class _Replay:
         self.report.still = self._life.still
         self._clean = Collector(folder / "clean", agencies.calm_url)
         self._faulty = Collector(folder / "faulty", agencies.rough_url)
-        self._behind = self._begun = False
+        self._behind = self._begun = self._told = False
+        self._written = 0
         self._routes, self._strict = agencies.rough.routes, feed
         # What has left a window is not asked for again, so a run that failed is made up for before the window moves.
         self._moves = getattr(feed.source, "window", None) is not None and feed.incremental.kind == "upsert"
@@ -368,15 +369,16 @@ class _Replay:
     # --- what is compared ---
 
     def settle(self) -> None:
-        """At the end of a day: the tables of both, and what is served."""
+        """At the end of a day: the tables of both, and what is served, where it is not as it was."""
         clean = self._clean.rows(self.feed)
         if not self._behind:
             self._compare(self._faulty.rows(self.feed), clean, "the faulty collector's table")
-        if (
-            self.feed.incremental.kind == "full"
-            and (served := served_rows(self.feed, self._life, self.folder / "served")) is not None
-        ):
-            self._compare(clean, served, "the table of what is served")
+        if self.feed.incremental.kind == "full" and self._written != self._life.written:
+            self._written = self._life.written
+            served = served_rows(self.feed, self._life, self.folder / "served")
+            self._told = served is not None
+            if served is not None:
+                self._compare(clean, served, "the table of what is served")
 
     def finish(self, now: datetime) -> None:
         """Until the faulty collector has come through, which a used-up quota may put off to another day; then the last look."""
@@ -387,7 +389,8 @@ class _Replay:
                 self.settle()
         if self._behind:
             self.report.wrong.append("it never caught up")
-        self._newcomer()
+        if not self._told:
+            self._newcomer()
         self.report.rows = sum(self._faulty.rows(self.feed).values())
         self.report.life = self._life.happened
         told = Counter(r.outcome for r in self._faulty.ledger.history(self.feed.id))

@@ -101,6 +101,16 @@ def test_rows_are_withdrawn_as_the_feed_declares(tmp_path: Path) -> None:
     assert marks["deleted"] >= withdrawn["us.usgs.korea_earthquakes"]
 
 
+def test_a_new_event_has_no_name_of_another(tmp_path: Path) -> None:
+    life = life_of("us.usgs.korea_earthquakes", tmp_path)
+    life.begin(NOW)
+    known = Counter(one for row in life.rows for one in row["properties"]["ids"].split(",") if one)
+    for day in range(1, 15):
+        life.go_on(NOW + timedelta(days=day))
+    names = Counter(one for row in life.rows for one in row["properties"]["ids"].split(",") if one)
+    assert len(names) > len(known) and max(names.values()) == max(known.values())
+
+
 def test_an_edition_is_a_file_of_its_own_day(tmp_path: Path) -> None:
     life = life_of("us.eia.wti_daily", tmp_path)
     life.begin(NOW)

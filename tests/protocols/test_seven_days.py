@@ -4,7 +4,6 @@ failure in its class, no quota exceeded. `python -m tests.benchmarks --only repl
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from assets.feeds.load import shipped
 from tests.protocols.replaying import Agencies, replay, running_agencies
 
-DAYS = int(os.environ.get("MADANG_REPLAY_DAYS", "7"))
+DAYS = 7
 FEEDS = shipped()
 
 
@@ -25,7 +24,7 @@ def agencies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agencies]:
 
 @pytest.mark.parametrize("feed_id", sorted(FEEDS))
 def test_faults_delay_and_lose_nothing(feed_id: str, agencies: Agencies, tmp_path: Path) -> None:
-    report = replay(FEEDS[feed_id], agencies, tmp_path, days=DAYS, a_day=1, least=3, quiet=0.3)
+    report = replay(FEEDS[feed_id], agencies, tmp_path, days=DAYS, a_day=1, least=3, quiet=0.5)
     assert report.wrong == []
     assert (report.lost, report.twice, report.foreign) == (0, 0, 0)
     assert report.compared
