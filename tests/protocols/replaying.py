@@ -123,7 +123,8 @@ class Collector:
 
         Raises FetchFailed; AssertionError where a gate refuses the table.
         """
-        return [self._pull(feed, partition) for partition in feed.due(self.clock.now())][0]
+        first, *_ = [self._pull(feed, partition) for partition in feed.due(self.clock.now())]
+        return first
 
     def _pull(self, feed: Feed, partition: str | None) -> FetchRecord:
         secrets = {feed.source.auth.secret: DEMO_KEY} if feed.source.auth.secret else {}
@@ -285,6 +286,8 @@ class _Replay:
         self._behind = self._begun = self._told = False
         self._written = 0
         self._routes, self._strict = agencies.rough.routes, feed
+        # Of a feed in parts a run brings only those that are due.
+        self._whole = feed.incremental.kind == "full" and feed.partitions is None
         # What has left a window is not asked for again, so a run that failed is made up for before the window moves.
         self._moves = getattr(feed.source, "window", None) is not None and feed.incremental.kind == "upsert"
         for agency in (agencies.calm, agencies.rough):
@@ -379,7 +382,7 @@ class _Replay:
         clean = self._clean.rows(self.feed)
         if not self._behind:
             self._compare(self._faulty.rows(self.feed), clean, "the faulty collector's table")
-        if self.feed.incremental.kind == "full" and self._written != self._life.written:
+        if self._whole and self._written != self._life.written:
             self._written = self._life.written
             served = served_rows(self.feed, self._life, self.folder / "served")
             self._told = served is not None
@@ -415,7 +418,7 @@ class _Replay:
             found, kept = newcomer.rows(self.feed), self._clean.rows(self.feed)
         finally:
             newcomer.close()
-        if self.feed.incremental.kind == "full":
+        if self._whole:
             self._compare(kept, found, "the table of what a newcomer finds")
         elif missing := found - kept:
             self._count("lost", missing, "what a newcomer finds")
