@@ -17,7 +17,7 @@ from assets.errors import MadangError, UnreadableSource
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.onboarding.layout import Layout, layout_of
 from assets.onboarding.words import Note
-from assets.protocols.http_answers import by_status
+from assets.protocols.answers.http_answers import by_status
 from assets.protocols.kernel import Body, Cursor, Empty, Ok, Outcome, Request, Response, Step, Validators, When, outcome_name
 from assets.transport.http import HttpTransport, TransportSettings
 from assets.transport.secrets import Secrets

@@ -20,10 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, model_validator
 
 from assets.errors import UnreadableSource
-from assets.protocols.aihub_answers import by_sentence, by_tar, by_text
-from assets.protocols.aihub_texts import MAX_TEXT_BYTES, Leaf, begun, data_sets, decoded, files_of, in_korean, looked
-from assets.protocols.file_answers import packed_in
-from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.answers.aihub_answers import by_sentence, by_tar, by_text
+from assets.protocols.answers.aihub_texts import MAX_TEXT_BYTES, Leaf, begun, data_sets, decoded, files_of, in_korean, looked
+from assets.protocols.answers.file_answers import packed_in
+from assets.protocols.answers.http_answers import by_status, keyed
 from assets.protocols.kernel import (
     Body,
     Cursor,

@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
 
 from pydantic import Field
 
-from assets.protocols.arcgis_answers import COUNT, Layer, error_of, layer_of, page_of, row_of
-from assets.protocols.http_answers import by_status, keyed
-from assets.protocols.json_answers import asked, odd_body, whole_of
-from assets.protocols.json_pages import around, records_of, rows_of_records
+from assets.protocols.answers.arcgis_answers import COUNT, Layer, error_of, layer_of, page_of, row_of
+from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.json_answers import asked, odd_body, whole_of
+from assets.protocols.answers.json_pages import around, records_of, rows_of_records
 from assets.protocols.kernel import (
     Auth,
     Body,

@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from assets.protocols.bls_answers import Question, asked_of, document, messages, proved, refusal
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import odd_body
-from assets.protocols.json_pages import around, records_of, rows_of_records
+from assets.protocols.answers.bls_answers import Question, asked_of, document, messages, proved, refusal
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import odd_body
+from assets.protocols.answers.json_pages import around, records_of, rows_of_records
 from assets.protocols.kernel import (
     Auth,
     BadRequest,

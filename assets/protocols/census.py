@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import asked, in_words, odd_body
-from assets.protocols.json_pages import around, records_of, rows_of_records
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import asked, in_words, odd_body
+from assets.protocols.answers.json_pages import around, records_of, rows_of_records
 from assets.protocols.kernel import (
     Auth,
     AuthFailed,

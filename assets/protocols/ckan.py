@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import asked
-from assets.protocols.json_pages import Around, around, rows_of_pages
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import asked
+from assets.protocols.answers.json_pages import Around, around, rows_of_pages
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.gateway_envelope import Envelope, by_code, by_plain_text, envelope_of, is_success, items_of
-from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.answers.gateway_envelope import Envelope, by_code, by_plain_text, envelope_of, is_success, items_of
+from assets.protocols.answers.http_answers import by_status, keyed
 from assets.protocols.kernel import (
     Auth,
     Body,

@@ -17,9 +17,9 @@ from urllib.parse import quote, urlencode
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.file_answers import document_in, is_json, not_the_file, packed_in, packing
-from assets.protocols.http_answers import by_transfer
-from assets.protocols.json_pages import around
+from assets.protocols.answers.file_answers import document_in, is_json, not_the_file, packed_in, packing
+from assets.protocols.answers.http_answers import by_transfer
+from assets.protocols.answers.json_pages import around
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

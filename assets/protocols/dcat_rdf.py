@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import Field, model_validator
 
 from assets.errors import UnreadableSource
-from assets.protocols.dcat_rdf_links import BadLinks, page_info
-from assets.protocols.http_answers import by_status, keyed
-from assets.protocols.json_answers import asked
+from assets.protocols.answers.dcat_rdf_links import BadLinks, page_info
+from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.json_answers import asked
 from assets.protocols.kernel import (
     Body,
     Cursor,

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.dcat_us_answers import Look, look, same_standard
-from assets.protocols.dcat_us_records import digest_of, rows_of
-from assets.protocols.http_answers import by_status, conditional_get
-from assets.protocols.json_answers import in_words
+from assets.protocols.answers.dcat_us_answers import Look, look, same_standard
+from assets.protocols.answers.dcat_us_records import digest_of, rows_of
+from assets.protocols.answers.http_answers import by_status, conditional_get
+from assets.protocols.answers.json_answers import in_words
 from assets.protocols.kernel import (
     HEAD_BYTES,
     Body,

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.file_answers import not_the_file
+from assets.protocols.answers.file_answers import not_the_file
 from assets.protocols.kernel import (
     Auth,
     Body,

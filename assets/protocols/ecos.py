@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from assets.protocols.ecos_periods import first_day_of, halves, period_of
-from assets.protocols.indexed_rows import IndexedSource, judged, page_request, rows_of
-from assets.protocols.json_pages import records_of
+from assets.protocols.answers.ecos_periods import first_day_of, halves, period_of
+from assets.protocols.answers.indexed_rows import IndexedSource, judged, page_request, rows_of
+from assets.protocols.answers.json_pages import records_of
 from assets.protocols.kernel import (
     Auth,
     AuthFailed,

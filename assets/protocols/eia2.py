@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.http_answers import by_status, retry_after
-from assets.protocols.json_answers import asked, in_words, odd_body
-from assets.protocols.json_pages import Around, around, rows_of_pages
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.http_answers import by_status, retry_after
+from assets.protocols.answers.json_answers import asked, in_words, odd_body
+from assets.protocols.answers.json_pages import Around, around, rows_of_pages
 from assets.protocols.kernel import (
     Auth,
     AuthFailed,

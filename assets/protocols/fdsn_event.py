@@ -16,10 +16,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.fdsn_answers import LARGEST, counted, meaning, rows_of_text
-from assets.protocols.features import rows_of_features
-from assets.protocols.json_answers import asked
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.fdsn_answers import LARGEST, counted, meaning, rows_of_text
+from assets.protocols.answers.features import rows_of_features
+from assets.protocols.answers.json_answers import asked
 from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, Response, SourceBase, Step, Validators, When
 from assets.protocols.queries import QuerySource, query_of, steps_of
 

@@ -17,8 +17,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.gtfs_archive import absent, ends, file_of, inspect, table_sha256, unpack
-from assets.protocols.http_answers import by_transfer, conditional_get
+from assets.protocols.answers.gtfs_archive import absent, ends, file_of, inspect, table_sha256, unpack
+from assets.protocols.answers.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
     Cursor,

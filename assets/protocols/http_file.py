@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.file_answers import not_the_file
-from assets.protocols.http_answers import by_transfer, conditional_get
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.file_answers import not_the_file
+from assets.protocols.answers.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
     Cursor,

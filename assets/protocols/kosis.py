@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from assets.protocols.http_answers import by_status, keyed
+from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.kosis_answers import NO_UPDATES, by_code, error_of, records_of, whole
+from assets.protocols.answers.kosis_cells import ALL, Question, before, fitting, halves, period_of
 from assets.protocols.kernel import (
     Auth,
     Body,
@@ -36,8 +38,6 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.kosis_answers import NO_UPDATES, by_code, error_of, records_of, whole
-from assets.protocols.kosis_cells import ALL, Question, before, fitting, halves, period_of
 from assets.protocols.queries import QuerySource, query_of, steps_of
 from assets.tables.readers.magic import kind_of
 
@@ -185,7 +185,7 @@ class Kosis(Protocol[KosisSource]):
         return source | ({"params": named} if named else {})
 
     def parse(self, feed: Feed, source: KosisSource, bodies: Sequence[Body]) -> RowStream:
-        from assets.protocols.json_pages import rows_of_records
+        from assets.protocols.answers.json_pages import rows_of_records
 
         def records() -> Iterator[Any]:
             for body in bodies:

@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.json_answers import asked
+from assets.protocols.answers.json_answers import asked
+from assets.protocols.answers.ncei_answers import meaning, rows_of
 from assets.protocols.kernel import (
     Auth,
     Body,
@@ -29,7 +30,6 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.ncei_answers import meaning, rows_of
 from assets.protocols.queries import QuerySource, query_of, steps_of
 from quality.contract import Strict
 

@@ -15,10 +15,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from assets.protocols.gateway_envelope import by_code, by_plain_text, envelope_of, is_success
-from assets.protocols.http_answers import by_status, keyed
-from assets.protocols.json_answers import in_words, odd_body
-from assets.protocols.json_pages import Around, around, rows_of_pages
+from assets.protocols.answers.gateway_envelope import by_code, by_plain_text, envelope_of, is_success
+from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.json_answers import in_words, odd_body
+from assets.protocols.answers.json_pages import Around, around, rows_of_pages
+from assets.protocols.answers.odcloud_editions import newest
 from assets.protocols.kernel import (
     Auth,
     AuthFailed,
@@ -40,7 +41,6 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.odcloud_editions import newest
 from assets.protocols.queries import QuerySource, places_of, query_of, steps_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-from assets.protocols.http_answers import retry_after
-from assets.protocols.json_pages import records_of, rows_of_pages
+from assets.protocols.answers.http_answers import retry_after
+from assets.protocols.answers.json_pages import records_of, rows_of_pages
+from assets.protocols.answers.ods_answers import MOST, described, export_of, page_of, refused, version_in, without_records
+from assets.protocols.answers.ods_questions import DATASET, OWN, Ods21Source, query_for, sent_to
+from assets.protocols.answers.stamps import stamp_of, total_in
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -30,10 +33,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.ods_answers import MOST, described, export_of, page_of, refused, version_in, without_records
-from assets.protocols.ods_questions import DATASET, OWN, Ods21Source, query_for, sent_to
 from assets.protocols.queries import steps_of
-from assets.protocols.stamps import stamp_of, total_in
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed

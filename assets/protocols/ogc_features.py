@@ -13,12 +13,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.feature_pages import features_in
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import asked, in_words, odd_body
-from assets.protocols.json_members import members_of
-from assets.protocols.json_pages import Around, rows_of_records
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.feature_pages import features_in
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import asked, in_words, odd_body
+from assets.protocols.answers.json_members import members_of
+from assets.protocols.answers.json_pages import Around, rows_of_records
+from assets.protocols.answers.ogc_answers import RECOUNT, error_in, miscounted, page_of, recounted, recounts, with_reason
+from assets.protocols.answers.ogc_links import keyed_at_home, next_of
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -33,8 +35,6 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.ogc_answers import RECOUNT, error_in, miscounted, page_of, recounted, recounts, with_reason
-from assets.protocols.ogc_links import keyed_at_home, next_of
 from assets.protocols.queries import QuerySource, fill, query_of, steps_of
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import Field
 
-from assets.protocols.http_answers import conditional_get, keyed
+from assets.protocols.answers.http_answers import conditional_get, keyed
+from assets.protocols.answers.sdmx_answers import SdmxSource, flow_of, meaning, rows_of
 from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, Response, SourceBase, Step, Validators, When
 from assets.protocols.queries import fill, query_of, spans_of, steps_of
-from assets.protocols.sdmx_answers import SdmxSource, flow_of, meaning, rows_of
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed

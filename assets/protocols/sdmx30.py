@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
+from assets.protocols.answers.sdmx_answers import SdmxSource
 from assets.protocols.kernel import SourceBase, Step
 from assets.protocols.queries import fill, query_of
 from assets.protocols.sdmx21 import SdmxProtocol, query_text
-from assets.protocols.sdmx_answers import SdmxSource
 
 
 class Sdmx30Source(SdmxSource):

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator
 
-from assets.protocols.indexed_rows import IndexedSource, judged, page_request, rows_of
+from assets.protocols.answers.indexed_rows import IndexedSource, judged, page_request, rows_of
 from assets.protocols.kernel import (
     Auth,
     AuthFailed,

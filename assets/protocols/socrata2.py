@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import model_validator
 
-from assets.protocols.json_answers import asked
+from assets.protocols.answers.json_answers import asked
+from assets.protocols.answers.socrata_answers import CHANGED, TokenAuth, counted, judge, rows_of, version_of
+from assets.protocols.answers.socrata_questions import SocrataSource, condition, count_of, only_changes, partly, planned
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -26,8 +28,6 @@ from assets.protocols.kernel import (
     When,
 )
 from assets.protocols.queries import fill, query_of
-from assets.protocols.socrata_answers import CHANGED, TokenAuth, counted, judge, rows_of, version_of
-from assets.protocols.socrata_questions import SocrataSource, condition, count_of, only_changes, partly, planned
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed

@@ -16,8 +16,26 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.file_answers import cut_in_a_line, not_the_file
-from assets.protocols.http_answers import keyed
+from assets.protocols.answers.file_answers import cut_in_a_line, not_the_file
+from assets.protocols.answers.http_answers import keyed
+from assets.protocols.answers.socrata_answers import (
+    CHANGED,
+    NeededToken,
+    about,
+    counted,
+    counting,
+    is_empty,
+    judge,
+    judge_about,
+    last_id,
+    not_yet,
+    refused,
+    rows_of,
+    version_of,
+)
+from assets.protocols.answers.socrata_questions import SocrataSource, condition, count_of, joined, only_changes, partly, planned
+from assets.protocols.answers.socrata_soql import columns_in, said_in, text_of, written
+from assets.protocols.answers.stamps import stamp_of, total_in
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -35,24 +53,6 @@ from assets.protocols.kernel import (
     When,
 )
 from assets.protocols.queries import query_of
-from assets.protocols.socrata_answers import (
-    CHANGED,
-    NeededToken,
-    about,
-    counted,
-    counting,
-    is_empty,
-    judge,
-    judge_about,
-    last_id,
-    not_yet,
-    refused,
-    rows_of,
-    version_of,
-)
-from assets.protocols.socrata_questions import SocrataSource, condition, count_of, joined, only_changes, partly, planned
-from assets.protocols.socrata_soql import columns_in, said_in, text_of, written
-from assets.protocols.stamps import stamp_of, total_in
 from assets.tables.readers.spec import FileShape
 
 if TYPE_CHECKING:

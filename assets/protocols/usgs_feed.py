@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.features import not_features, rows_of_features, told
-from assets.protocols.http_answers import by_transfer, conditional_get
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.features import not_features, rows_of_features, told
+from assets.protocols.answers.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
     Cursor,

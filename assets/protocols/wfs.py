@@ -13,11 +13,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.feature_pages import features_in
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import asked
-from assets.protocols.json_pages import rows_of_records
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.feature_pages import features_in
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import asked
+from assets.protocols.answers.json_pages import rows_of_records
+from assets.protocols.answers.ows_exceptions import exception_in
+from assets.protocols.answers.wfs_answers import HITS, count_of, counts, gml_sha256, page_of, seen_of
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -33,9 +35,7 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.ows_exceptions import exception_in
 from assets.protocols.queries import QuerySource, query_of, steps_of
-from assets.protocols.wfs_answers import HITS, count_of, counts, gml_sha256, page_of, seen_of
 from assets.tables.readers.magic import NAMES, kind_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from assets.protocols.canonical import canonical_json_sha256
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import asked, in_words, odd_body
-from assets.protocols.json_pages import Around, around, records_of, rows_of_records
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import asked, in_words, odd_body
+from assets.protocols.answers.json_pages import Around, around, records_of, rows_of_records
 from assets.protocols.kernel import (
     BadRequest,
     Body,

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from assets.commit import COMMIT_STEPS
 from assets.feeds.load import load_feed
 from assets.feeds.model import PROTOCOLS
-from assets.protocols.gateway_envelope import by_code
-from assets.protocols.http_answers import by_status
+from assets.protocols.answers.gateway_envelope import by_code
+from assets.protocols.answers.http_answers import by_status
 from assets.training_sets.load import load_set
 from orchestration.cli import app
 from orchestration.failures import OUTCOME_CLASSES, FailureClass

@@ -14,7 +14,7 @@ from assets.errors import Blocked, UnreadableSource
 from assets.feeds.load import shipped
 from assets.feeds.model import Feed
 from assets.onboarding.looking import source_of
-from assets.protocols.aihub_texts import Leaf, bounds, data_sets, decoded, files_of, looked, sentence
+from assets.protocols.answers.aihub_texts import Leaf, bounds, data_sets, decoded, files_of, looked, sentence
 from assets.protocols.kernel import (
     HEAD_BYTES,
     AuthFailed,

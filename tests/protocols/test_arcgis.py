@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
-from assets.protocols.arcgis_answers import COUNT, Layer
+from assets.protocols.answers.arcgis_answers import COUNT, Layer
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
+from assets.protocols.answers.bls_answers import Question
 from assets.protocols.bls2 import PROTOCOL
-from assets.protocols.bls_answers import Question
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

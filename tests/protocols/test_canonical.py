@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.protocols.canonical import canonical_json_sha256
+from assets.protocols.answers.canonical import canonical_json_sha256
 
 VOLATILE = ("metadata.generated", "features.stamp")
 JSON = st.recursive(

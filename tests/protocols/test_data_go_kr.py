@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from assets.errors import UnreadableSource
 from assets.feeds.load import load_feed
 from assets.feeds.model import Feed
+from assets.protocols.answers.gateway_envelope import normalise_items
 from assets.protocols.data_go_kr import PROTOCOL, DataGoKrSource
-from assets.protocols.gateway_envelope import normalise_items
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from assets.feeds.model import Feed
 from assets.onboarding.looking import source_of
+from assets.protocols.answers.json_pages import NO_MORE_PAGES
 from assets.protocols.ckan import PROTOCOL as CKAN
 from assets.protocols.datagov_search import PROTOCOL
-from assets.protocols.json_pages import NO_MORE_PAGES
 from assets.protocols.kernel import Body, Cursor, Gone, Malformed, Ok, Outcome, PageInfo, Request, Response, Transient, outcome_name
 from tests.protocols.json_scene import requests, urls
 from tests.protocols.standin_scene import Scene, feed_for, fetch_on_paper, paper, scene

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from assets.errors import UnreadableSource
 from assets.feeds.load import FOLDER, load_feed
 from assets.feeds.model import Feed
+from assets.protocols.answers.dcat_us_answers import dated, every, look, same_standard
 from assets.protocols.dcat_us import PROTOCOL
-from assets.protocols.dcat_us_answers import dated, every, look, same_standard
 from assets.protocols.kernel import Body, Cursor, Ok, Step, Validators, outcome_name
 from assets.tables.readers import json_reader
 from deploy.agency.engines.dcat_us import AROUND, POD

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
+from assets.protocols.answers.ecos_periods import begin_of, first_day_of, halves, period_of
 from assets.protocols.ecos import CODES, COOL_DOWN_S, PROTOCOL, EcosSource
-from assets.protocols.ecos_periods import begin_of, first_day_of, halves, period_of
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
+from assets.protocols.answers.gtfs_archive import feed_version
 from assets.protocols.gtfs import PROTOCOL
-from assets.protocols.gtfs_archive import feed_version
 from assets.protocols.kernel import Body, Cursor, Outcome, Request, Response, Step, Validators, When, outcome_name
 from deploy.agency.archives import with_bad_crc, without_name_flag, zipped
 from tests.protocols.standin_scene import NOW, feed_for, parsed

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
-from assets.protocols.http_answers import keyed, retry_after
+from assets.protocols.answers.http_answers import keyed, retry_after
 from assets.protocols.http_file import PROTOCOL, HttpFileSource
 from assets.protocols.kernel import (
     Auth,

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
+from assets.protocols.answers.kosis_answers import document_of, repaired
+from assets.protocols.answers.kosis_cells import Question, cells, fitting, halves, period_of, period_text
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -34,8 +36,6 @@ from assets.protocols.kernel import (
     When,
 )
 from assets.protocols.kosis import PROTOCOL, KosisSource
-from assets.protocols.kosis_answers import document_of, repaired
-from assets.protocols.kosis_cells import Question, cells, fitting, halves, period_of, period_text
 from tests.protocols.kosis_scene import kosis
 from tests.protocols.standin_scene import NOW, parsed
 

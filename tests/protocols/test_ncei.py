@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
-from assets.protocols.json_pages import NO_MORE_PAGES
+from assets.protocols.answers.json_pages import NO_MORE_PAGES
 from assets.protocols.kernel import Body, Cursor, Ok, Outcome, PageInfo, Request, Response, When, outcome_name
 from assets.protocols.ncei import PROTOCOL
 from tests.protocols.json_scene import read, requests

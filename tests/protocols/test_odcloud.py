@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
+from assets.protocols.answers.odcloud_editions import newest
 from assets.protocols.kernel import Body, Cursor, Ok, PageInfo, Request, Response, Step, Validators, When
 from assets.protocols.odcloud import PROTOCOL
-from assets.protocols.odcloud_editions import newest
 from deploy.agency.engines.data_go_kr import gateway_error
 from deploy.agency.engines.odcloud import INVALID_KEY, UNKNOWN_KEY, UNKNOWN_SERVICE
 from tests.protocols.standin_scene import NOW, feed_for

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import PROTOCOLS, Feed
+from assets.protocols.answers.ods_answers import version_in
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -22,7 +23,6 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
-from assets.protocols.ods_answers import version_in
 from tests.protocols.json_scene import parsed
 from tests.protocols.ods_scene import ABOUT, BASE, RECORDS, feed
 from tests.protocols.standin_scene import NOW

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
+from assets.protocols.answers.ods_answers import interrupted
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -26,7 +27,6 @@ from assets.protocols.kernel import (
     Response,
     Transient,
 )
-from assets.protocols.ods_answers import interrupted
 from deploy.agency.engines.ods21 import TRAILER
 from tests.protocols.json_scene import hostile
 from tests.protocols.ods_scene import ABOUT, BASE, feed

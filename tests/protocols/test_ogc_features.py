@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
-from assets.protocols.json_members import members_of
+from assets.protocols.answers.json_members import members_of
+from assets.protocols.answers.ogc_answers import EVERY, RECOUNT
 from assets.protocols.kernel import (
     HEAD_BYTES,
     Cursor,
@@ -31,7 +32,6 @@ from assets.protocols.kernel import (
     When,
     outcome_name,
 )
-from assets.protocols.ogc_answers import EVERY, RECOUNT
 from assets.protocols.ogc_features import PROTOCOL
 from tests.protocols.json_scene import hostile, judged, read, requests
 from tests.protocols.standin_scene import NOW, feed_for

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import PROTOCOLS, Feed
+from assets.protocols.answers.socrata_soql import columns_in
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -24,7 +25,6 @@ from assets.protocols.kernel import (
     When,
 )
 from assets.protocols.socrata3 import page_at
-from assets.protocols.socrata_soql import columns_in
 from tests.protocols.json_scene import parsed
 from tests.protocols.socrata_scene import BASE3, KEYED, feed3
 from tests.protocols.standin_scene import NOW

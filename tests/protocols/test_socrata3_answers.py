@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
+from assets.protocols.answers.socrata_answers import last_id
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -25,7 +26,6 @@ from assets.protocols.kernel import (
     Response,
     Transient,
 )
-from assets.protocols.socrata_answers import last_id
 from tests.protocols.json_scene import hostile
 from tests.protocols.socrata_scene import BASE3, KEYED, feed3
 

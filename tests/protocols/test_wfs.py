@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
+from assets.protocols.answers.wfs_answers import HITS
 from assets.protocols.kernel import (
     HEAD_BYTES,
     Body,
@@ -29,7 +30,6 @@ from assets.protocols.kernel import (
     outcome_name,
 )
 from assets.protocols.wfs import PROTOCOL
-from assets.protocols.wfs_answers import HITS
 from tests.protocols.json_scene import hostile, read, requests
 from tests.protocols.standin_scene import feed_for
 

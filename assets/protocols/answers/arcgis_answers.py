@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assets.protocols.http_answers import retry_after
-from assets.protocols.json_answers import in_words
-from assets.protocols.json_pages import Around
+from assets.protocols.answers.http_answers import retry_after
+from assets.protocols.answers.json_answers import in_words
+from assets.protocols.answers.json_pages import Around
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from assets.protocols.features import not_features, told
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import in_words, odd_body
-from assets.protocols.json_pages import Around, around, rows_of_records
+from assets.protocols.answers.features import not_features, told
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import in_words, odd_body
+from assets.protocols.answers.json_pages import Around, around, rows_of_records
 from assets.protocols.kernel import (
     HEAD_BYTES,
     AuthFailed,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from assets.protocols.json_answers import asked
+from assets.protocols.answers.json_answers import asked
 from assets.protocols.kernel import Auth, Cursor, Request, Step
 from assets.protocols.queries import QuerySource, fill, query_of
 from assets.tables.readers.spec import CsvShape, FileShape

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from assets.protocols.http_answers import retry_after
+from assets.protocols.answers.http_answers import retry_after
 from assets.protocols.kernel import AuthFailed, BadRequest, Body, Empty, Malformed, Outcome, RateLimited, Transient
 
 if TYPE_CHECKING:

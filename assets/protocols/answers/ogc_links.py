@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote, unquote_plus, urljoin, urlsplit
 
-from assets.protocols.http_answers import keyed
+from assets.protocols.answers.http_answers import keyed
 from assets.protocols.kernel import Auth, BadRequest, Malformed, Outcome
 from assets.transport import address
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from assets.protocols.http_answers import by_status, retry_after
-from assets.protocols.json_answers import in_words, odd_body
-from assets.protocols.json_pages import Around, around, records_of, rows_of_records
+from assets.protocols.answers.http_answers import by_status, retry_after
+from assets.protocols.answers.json_answers import in_words, odd_body
+from assets.protocols.answers.json_pages import Around, around, records_of, rows_of_records
+from assets.protocols.answers.stamps import stamp_of, total_in, version_in
 from assets.protocols.kernel import (
     Auth,
     AuthFailed,
@@ -33,7 +34,6 @@ from assets.protocols.kernel import (
     Response,
     Transient,
 )
-from assets.protocols.stamps import stamp_of, total_in, version_in
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from assets.protocols.file_answers import cut_in_a_line, is_json, not_the_file
-from assets.protocols.http_answers import by_status, retry_after
-from assets.protocols.json_answers import in_words, odd_body, whole_of
-from assets.protocols.json_pages import around
+from assets.protocols.answers.file_answers import cut_in_a_line, is_json, not_the_file
+from assets.protocols.answers.http_answers import by_status, retry_after
+from assets.protocols.answers.json_answers import in_words, odd_body, whole_of
+from assets.protocols.answers.json_pages import around
+from assets.protocols.answers.stamps import total_in
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -30,7 +31,6 @@ from assets.protocols.kernel import (
     Transient,
 )
 from assets.protocols.pacing import CEILING_S
-from assets.protocols.stamps import total_in
 from assets.tables.readers.spec import FileShape
 
 MOST = 10_000

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from assets.protocols.http_answers import keyed
-from assets.protocols.json_pages import Around
+from assets.protocols.answers.http_answers import keyed
+from assets.protocols.answers.json_pages import Around
 from assets.protocols.kernel import Auth, Cursor, Malformed, Outcome, Request, Response, Step, Transient
 from assets.tables.readers.magic import kind_of
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from assets.protocols.file_answers import is_json
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_pages import rows_of_records
+from assets.protocols.answers.file_answers import is_json
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_pages import rows_of_records
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from assets.protocols.json_answers import in_words
+from assets.protocols.answers.json_answers import in_words
 from assets.protocols.kernel import Response
 
 MAX_TEXT_BYTES = 64 * 1024 * 1024

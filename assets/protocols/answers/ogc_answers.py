@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import in_words
-from assets.protocols.json_members import Members
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import in_words
+from assets.protocols.answers.json_members import Members
 from assets.protocols.kernel import (
     BadRequest,
     Empty,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from assets.protocols.json_answers import in_words
+from assets.protocols.answers.json_answers import in_words
 from assets.protocols.kernel import AuthFailed, BadRequest, Empty, Gone, Malformed, Ok, Outcome, QuotaExhausted, Request
 
 _NO_DATA = re.compile(r"No Data Available for Series (\S+) Year: (\d{4})", re.I)

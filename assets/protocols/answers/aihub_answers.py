@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from assets.protocols.aihub_texts import begun, bounds, data_sets, files_of, in_korean, not_there, of_the_key, sentence
+from assets.protocols.answers.aihub_texts import begun, bounds, data_sets, files_of, in_korean, not_there, of_the_key, sentence
 from assets.protocols.kernel import AuthFailed, Gone, Malformed, Ok, Outcome, Transient
 from assets.tables.readers.tar_parts import ends
 

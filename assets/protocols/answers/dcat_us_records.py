@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assets.protocols.canonical import canonical_text, value_sha256
-from assets.protocols.dcat_us_answers import dated, every
+from assets.protocols.answers.canonical import canonical_text, value_sha256
+from assets.protocols.answers.dcat_us_answers import dated, every
 
 if TYPE_CHECKING:
     from assets.protocols.dcat_us import DcatUsSource

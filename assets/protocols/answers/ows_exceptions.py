@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from assets.protocols.http_answers import by_status
-from assets.protocols.json_answers import in_words
+from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.json_answers import in_words
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,

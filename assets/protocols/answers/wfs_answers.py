@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assets.protocols.json_members import members_of
+from assets.protocols.answers.json_members import members_of
+from assets.protocols.answers.ows_exceptions import attributes_in
 from assets.protocols.kernel import BadRequest, Empty, Malformed, Ok, Outcome, PageInfo, Pending, Request, Response
-from assets.protocols.ows_exceptions import attributes_in
 
 HITS = "hits"
 """The cursor of the page that asks only how many features there are."""

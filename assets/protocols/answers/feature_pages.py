@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from assets.protocols.json_pages import records_of
+from assets.protocols.answers.json_pages import records_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
-from assets.protocols.http_answers import by_status, keyed
-from assets.protocols.json_pages import around, rows_of_pages
+from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.json_pages import around, rows_of_pages
 from assets.protocols.kernel import Body, Cursor, Empty, Malformed, Ok, Outcome, PageInfo, Request, Response, Step, Transient
 from assets.protocols.queries import QuerySource
 from assets.tables.readers.magic import kind_of

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assets.protocols.file_answers import is_json
-from assets.protocols.http_answers import by_status, retry_after
-from assets.protocols.json_answers import in_words, odd_body, whole_of
-from assets.protocols.json_pages import NO_MORE_PAGES, around, records_of, rows_of_pages, rows_of_records
+from assets.protocols.answers.file_answers import is_json
+from assets.protocols.answers.http_answers import by_status, retry_after
+from assets.protocols.answers.json_answers import in_words, odd_body, whole_of
+from assets.protocols.answers.json_pages import NO_MORE_PAGES, around, records_of, rows_of_pages, rows_of_records
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
