@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         bound.close()
     if agency.not_on_tape:
-        sys.stdout.write(f"{agency.not_on_tape} requests were not on the tape\n")
+        sys.stdout.write(f"Requests that were not on the tape: {agency.not_on_tape}\n")
     return 0
 
 

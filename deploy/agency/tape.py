@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from deploy.agency import tape_addresses
 from deploy.agency.replies import Reply, Stretch, text
 from deploy.agency.tape_addresses import MASK, Parts, Shape
-from deploy.agency.tape_index import CONDITIONS, TapeIndex
+from deploy.agency.tape_index import TapeIndex
+from deploy.agency.tape_records import CONDITIONS
 
 if TYPE_CHECKING:
     from deploy.agency.engine import Asked
@@ -242,9 +243,10 @@ class Tape:
         """The same for people."""
         told = self.as_json()
         found = [
-            f"{host}: {of['answers']} answers to {of['requests']} requests ({of['origin']})" for host, of in told["hosts"].items()
+            f"{host}: {_number(of['answers'], 'answer')} to {_number(of['requests'], 'request')} ({of['origin']})"
+            for host, of in told["hosts"].items()
         ]
-        found += [f"left out: {number} {_LEFT_OUT.get(name, name)}" for name, number in told["left_out"].items()]
+        found += [f"left out: {_LEFT_OUT.get(name, name)}: {number}" for name, number in told["left_out"].items()]
         if absent := told["absent"]:
             more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
             found.append(f"bodies are missing: those of fetch {', '.join(absent[:3])}{more}; give these files with --tape too")
@@ -256,6 +258,10 @@ _LEFT_OUT = {
     "request without an answer": "requests without an answer",
     "other than HTTP": "answers of other protocols",
 }
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _host(asked: Asked) -> str:

@@ -1,48 +1,49 @@
 """A tape's index: the exchanges of WARC files, read once and kept on disk, so that memory does not grow with the tape.
 
-Addresses, answers and their order are rows of an SQLite file; bodies lie one after the other in another, each of them once. What
-fits a request is `tape_addresses.py`, what goes out is `tape.py`. Both files are in a folder that goes with the index.
+Addresses, answers and their order are rows of an SQLite file; bodies lie one after the other in another file, each of them once.
+Neither has a name: they go with the process, however it ends. What one record says is `tape_records.py`, what fits a request
+`tape_addresses.py`, what goes out `tape.py`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import json
 import re
 import sqlite3
-import string
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from assets.archive.reading import Record, dechunk, read_records
-from assets.archive.records import CHUNK, CLOSING, broken, to_bytes
+from assets.archive.reading import Record, read_records
+from assets.archive.records import CLOSING, broken
 from assets.errors import IntegrityError, MadangError
 from deploy.agency import tape_addresses
+from deploy.agency.tape_records import (
+    CONDITIONS,
+    MAX_INFO,
+    NAME,
+    OF_THE_WIRE,
+    OURS,
+    STATUS,
+    Unsound,
+    address_of,
+    beginning,
+    digest_name,
+    latin,
+    moment,
+    origin_of,
+    payload_of,
+    warc_files,
+)
 
-SUFFIXES = (".warc", ".warc.gz")
-CONDITIONS = ("if-none-match", "if-modified-since")
 MAX_REVISITS = 8
 """Records that a chain of revisits may lead through."""
-MAX_INFO = 1024 * 1024
 MAX_TEMPLATE = 1024 * 1024
 """Bytes of a request's body in which masks are looked for; a longer one is compared by its digest alone."""
-_OF_THE_WIRE = frozenset(
-    ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "x-orig-transfer-encoding", "trailer", "upgrade", "te")
-)
-"""Headers of the connection that was recorded, not of this one."""
-_OURS = frozenset(("date", "madang-origin"))
-"""Headers that the stand-in gives itself."""
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_STATUS = re.compile(r"HTTP/\S+ +(\d{3})(?: |$)")
-_SIZE_LINE = re.compile(rb"[0-9a-fA-F]+[ \t]*(?:;[^\r\n]*)?\r\n")
 
 _TABLES = """
 create table file(id integer primary key, path text, first text);
@@ -65,14 +66,6 @@ create index answer_uri on answer(uri, at);
 """
 
 
-class _Unsound(Exception):
-    """A record does not hold; what reads its payload must not take that for a broken chunk."""
-
-    def __init__(self, error: IntegrityError) -> None:
-        super().__init__()
-        self.error = error
-
-
 class TapeIndex:
     """Made from WARC files and folders of them; MadangError where there is nothing to replay, IntegrityError of an unsound file.
 
@@ -81,13 +74,12 @@ class TapeIndex:
     """
 
     def __init__(self, paths: Sequence[Path], ignored: Collection[str] = ()) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="madang-tape-", ignore_cleanup_errors=True)
-        folder = Path(self._folder.name)
         self.ignored = tuple(ignored)
         self.left_out: Counter[str] = Counter()
         self.absent: set[str] = set()
-        self.db = sqlite3.connect(folder / "index.sqlite", check_same_thread=False, isolation_level=None)
-        self.pack = (folder / "bodies").open("w+b")
+        # Without a name: a file of SQLite's own.
+        self.db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self.pack = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         self._end = 0
         self._ordinal = itertools.count(1)
         try:
@@ -102,7 +94,6 @@ class TapeIndex:
     def close(self) -> None:
         self.db.close()
         self.pack.close()
-        self._folder.cleanup()
 
     def one(self, query: str, *values: Any) -> tuple[Any, ...] | None:
         found: tuple[Any, ...] | None = self.db.execute(query, values).fetchone()
@@ -123,7 +114,7 @@ class TapeIndex:
     # --- all files ---
 
     def _fill(self, paths: Sequence[Path]) -> None:
-        files = _files(paths)
+        files = warc_files(paths)
         for path in files:
             self._read(path, played=True)
         self._pair()
@@ -142,9 +133,9 @@ class TapeIndex:
         latest, first, ends = "replay", "", True
         for record in read_records(path):
             headers = record.headers
-            first = first or _moment(headers.get("warc-date", ""))
+            first = first or moment(headers.get("warc-date", ""))
             if record.kind == "warcinfo":
-                latest, ours = _origin_of(_beginning(record, MAX_INFO))
+                latest, ours = origin_of(beginning(record, MAX_INFO))
                 origins[headers.get("warc-record-id", "")] = latest
                 ends = ends and not ours
             elif record.kind == "metadata" and headers.get("content-type") == CLOSING:
@@ -165,7 +156,7 @@ class TapeIndex:
         assert http is not None
         sent = http.map()
         whole, kept = hashlib.sha256(), b""
-        for chunk in _body(record):
+        for chunk in payload_of(record):
             whole.update(chunk)
             kept = kept + chunk if len(kept) <= MAX_TEMPLATE else kept
         template = tape_addresses.body_template(kept) if len(kept) <= MAX_TEMPLATE else None
@@ -176,9 +167,9 @@ class TapeIndex:
                 file,
                 headers.get("warc-record-id"),
                 headers.get("warc-concurrent-to"),
-                _uri(headers.get("warc-target-uri", "")),
+                address_of(headers.get("warc-target-uri", "")),
                 http.start_line.partition(" ")[0].upper(),
-                json.dumps({name: _latin(sent[name]) for name in CONDITIONS if name in sent}),
+                json.dumps({name: latin(sent[name]) for name in CONDITIONS if name in sent}),
                 "" if not kept else whole.hexdigest(),
                 template,
             ),
@@ -190,19 +181,17 @@ class TapeIndex:
         if http is None and not revisit:
             self.left_out["other than HTTP"] += played
             return
-        status = _STATUS.match(http.start_line) if http is not None else None
+        status = STATUS.match(http.start_line) if http is not None else None
         code = int(status[1]) if status else 0
         if http is not None and code < 200:
             self.left_out["without a status"] += played
             return
-        pairs = [(n.lower(), _latin(v)) for n, v in http.headers] if http is not None else []
+        pairs = [(n.lower(), latin(v)) for n, v in http.headers] if http is not None else []
         told = next((v for n, v in reversed(pairs) if n == "content-length"), "")
         # A recording of the stand-in itself, by whomever, stays what it was.
         origin = "synthetic" if any(n == "madang-origin" and v != "replay" for n, v in pairs) else origin
         start, size, digest, ragged = (0, 0, "", False) if revisit else self._keep(record)
-        kept = [
-            (n, v) for n, v in pairs if n not in _OF_THE_WIRE and n not in _OURS and n != "content-length" and _NAME.fullmatch(n)
-        ]
+        kept = [(n, v) for n, v in pairs if n not in OF_THE_WIRE and n not in OURS and n != "content-length" and NAME.fullmatch(n)]
         self._insert(
             "answer",
             (
@@ -210,8 +199,8 @@ class TapeIndex:
                 file,
                 headers.get("warc-record-id"),
                 headers.get("warc-concurrent-to"),
-                _uri(headers.get("warc-target-uri", "")),
-                _moment(headers.get("warc-date", "")),
+                address_of(headers.get("warc-target-uri", "")),
+                moment(headers.get("warc-date", "")),
                 revisit,
                 code or (304 if headers.get("warc-profile", "").endswith("server-not-modified") else 0),
                 json.dumps(kept),
@@ -221,10 +210,10 @@ class TapeIndex:
                 ragged or "warc-truncated" in headers,
                 origin,
                 digest,
-                _label(headers.get("warc-payload-digest", "")),
+                digest_name(headers.get("warc-payload-digest", "")),
                 headers.get("warc-refers-to"),
-                _uri(headers.get("warc-refers-to-target-uri", "")),
-                _moment(headers.get("warc-refers-to-date", "")),
+                address_of(headers.get("warc-refers-to-target-uri", "")),
+                moment(headers.get("warc-refers-to-date", "")),
                 headers.get("madang-refers-to-fetch"),
                 played,
                 None,
@@ -236,7 +225,7 @@ class TapeIndex:
         """The payload, into the pack unless it is there: where, how long, its digest, and whether its chunks end badly."""
         start, whole, ragged = self._end, hashlib.sha256(), False
         self.pack.seek(start)
-        chunks = _body(record)
+        chunks = payload_of(record)
         while True:
             try:
                 chunk = next(chunks)
@@ -246,7 +235,7 @@ class TapeIndex:
                 ragged = True
                 record.finish()
                 break
-            except _Unsound as unsound:
+            except Unsound as unsound:
                 raise unsound.error from None
             whole.update(chunk)
             self.pack.write(chunk)
@@ -372,81 +361,3 @@ class TapeIndex:
 
 
 _BY_DIGEST = "select id from answer where (digest = ? or label = ?) and not revisit and not cut order by uri = ? desc, id"
-
-
-def _files(paths: Iterable[Path]) -> list[Path]:
-    """All WARC files that the paths name, each once. MadangError for a path that is none."""
-    found: dict[Path, Path] = {}
-    for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()) if path.is_dir() else [path]
-        if not files or not files[0].is_file():
-            what = "the folder holds no .warc or .warc.gz" if path.is_dir() else "there is no such file"
-            raise MadangError(what, where=str(path), mend="give a WARC file, or a folder of them, as archive/<feed>/")
-        found |= {file.resolve(): file for file in files if file.resolve() not in found}
-    return list(found.values())
-
-
-def _origin_of(block: bytes) -> tuple[str, bool]:
-    """The origin that answers of this warcinfo have, and whether Madang wrote it. Other writers know no stand-in: `replay`."""
-    lines = (line.partition(":") for line in block.decode("utf-8", "replace").splitlines())
-    fields = {name.strip().lower(): value.strip() for name, _, value in lines}
-    ours = "madang-fetch" in fields
-    said = fields.get("madang-origin", "synthetic" if ours else "replay")
-    return "replay" if said in ("agency", "replay") else "synthetic", ours
-
-
-def _beginning(record: Record, most: int) -> bytes:
-    found = b""
-    for chunk in record.chunks():
-        found += chunk[: most - len(found)]
-    return found
-
-
-def _body(record: Record) -> Iterator[bytes]:
-    """The payload without chunking. IntegrityError where the chunks are none; _Unsound where the record does not hold."""
-    chunks = _sound(record)
-    if not record.chunked:
-        return chunks
-    begin = b""
-    for chunk in chunks:
-        begin += chunk
-        if len(begin) >= CHUNK or b"\r\n" in begin:
-            break
-    whole = itertools.chain([begin], chunks)
-    # Some writers take the chunking off, and leave the header on.
-    return dechunk(whole, record.headers.get("warc-record-id", "")) if _SIZE_LINE.match(begin) else whole
-
-
-def _sound(record: Record) -> Iterator[bytes]:
-    try:
-        yield from record.chunks()
-    except IntegrityError as error:
-        raise _Unsound(error) from None
-
-
-def _uri(text: str) -> str:
-    """An address in ASCII; wget writes it in angle brackets."""
-    return quote(to_bytes(text.strip().removeprefix("<").removesuffix(">")), safe=string.punctuation)
-
-
-def _latin(text: str) -> str:
-    """A header's value with one character for each of its bytes, as it goes out again."""
-    return to_bytes(text).decode("latin-1")
-
-
-def _moment(text: str) -> str:
-    """A WARC date so that text order is time's; '' where it is none."""
-    with suppress(ValueError):
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
-    return ""
-
-
-def _label(text: str) -> str:
-    """A digest as the index names it: the algorithm in lower case, SHA-256 in hex."""
-    algorithm, _, value = text.strip().partition(":")
-    algorithm = algorithm.lower()
-    if algorithm == "sha256" and len(value) != 64:
-        with suppress(ValueError):
-            value = base64.b32decode(value.upper()).hex()
-    return f"{algorithm}:{value.lower() if algorithm == 'sha256' else value.upper()}" if value else ""

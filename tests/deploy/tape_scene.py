@@ -83,6 +83,22 @@ def on_tape(folder: Path, *records: bytes, name: str = "other.warc") -> Path:
     return path
 
 
+@contextmanager
+def tape(folder: Path, *records: bytes) -> Iterator[Served]:
+    """A stand-in with a tape of these records."""
+    with replayed(on_tape(folder, *records)) as one:
+        yield one
+
+
+def paper(*paths: Path) -> Agency:
+    """A stand-in with nothing but these tapes, not served anywhere."""
+    return Agency(AgencyConfig(tapes=paths, routes=()))
+
+
+def body_of(got: Got) -> str:
+    return f"{got.status} {got.body.decode('utf-8', 'replace')}"
+
+
 @dataclass
 class Collector:
     """A store, a ledger and a clock of its own. `key`: for every feed that wants one."""
