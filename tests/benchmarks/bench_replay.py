@@ -63,7 +63,7 @@ def tables_of(reports: list[dict[str, Any]], days: int, seconds: float) -> list[
 
 def _start(folder: str) -> None:
     """The stand-ins of a worker, until it ends."""
-    from tests.protocols.replaying import running_agencies
+    from tests.protocols.replay_scene import running_agencies
 
     global _running
     stack = ExitStack()

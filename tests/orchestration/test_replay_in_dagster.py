@@ -30,7 +30,8 @@ from orchestration.failures import OUTCOME_CLASSES, guard
 from orchestration.freshness import confirmed_on_time
 from tests.protocols.fetching_scene import Clock
 from tests.protocols.living import Life
-from tests.protocols.replaying import BEFORE, Agencies, Collector, live_rows, running_agencies, slots
+from tests.protocols.replay_scene import Agencies, Collector, live_rows, running_agencies
+from tests.protocols.replaying import BEFORE, slots
 from tests.protocols.standin_scene import NOW
 
 FEEDS = {

@@ -19,7 +19,8 @@ from assets.feeds.model import Feed
 from deploy.agency.routes import load_routes
 from quality.contract import Column
 from tests.protocols.living import RAW, Life, later, shape_of, stamped, value
-from tests.protocols.replaying import Agencies, difference, replay, running_agencies, slots
+from tests.protocols.replay_scene import Agencies, running_agencies
+from tests.protocols.replaying import difference, replay, slots
 from tests.protocols.standin_scene import NOW, feed_for
 
 FEEDS = shipped()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from assets.feeds.load import shipped
-from tests.protocols.replaying import Agencies, replay, running_agencies
+from tests.protocols.replay_scene import Agencies, running_agencies
+from tests.protocols.replaying import replay
 
 DAYS = 7
 FEEDS = shipped()
