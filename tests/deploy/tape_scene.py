@@ -113,13 +113,14 @@ class Collector:
         self.ledger = Ledger(f"sqlite:///{self.folder}/ledger.db")
 
     def fetch(self, feed: Feed, url: str) -> FetchRecord:
-        """One fetch; the record of a failed one too."""
+        """One fetch, of the newest partition where the feed has some; the record of a failed one too."""
+        partition = feed.due(self.clock.now())[0]
         secrets = {feed.source.auth.secret: self.key} if feed.source.auth.secret else {}
         transport = TransportSettings(connect_to=url)
         work = self.folder / "work"
         deps = FetchDeps(self.store, self.ledger, transport, secrets, work, self.clock, random.Random(1))
         try:
-            return asyncio.run(fetch(feed, deps=deps))
+            return asyncio.run(fetch(feed, partition=partition, deps=deps))
         except FetchFailed:
             record = self.ledger.last(feed.id)
             assert record is not None
