@@ -11,6 +11,7 @@ import multiprocessing
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,12 +42,15 @@ def run(quick: bool) -> list[Table]:
     started = time.perf_counter()
     with TemporaryDirectory(prefix="madang-bench-") as folder:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(PROCESSES, mp_context=context, initializer=_start, initargs=(folder,)) as pool:
-            waiting = [pool.submit(replayed, feed, folder, days, a_day, least) for feed in feeds]
-            reports = []
-            for number, future in enumerate(waiting, 1):
-                reports.append(future.result())
-                say(f"[{number}/{len(feeds)}] {reports[-1]['feed']}: {reports[-1]['runs']} runs")
+        reports = []
+        try:
+            with ProcessPoolExecutor(PROCESSES, mp_context=context, initializer=_start, initargs=(folder,)) as pool:
+                waiting = [pool.submit(replayed, feed, folder, days, a_day, least) for feed in feeds]
+                for number, future in enumerate(waiting, 1):
+                    reports.append(future.result())
+                    say(f"[{number}/{len(feeds)}] {reports[-1]['feed']}: {reports[-1]['runs']} runs")
+        except BrokenProcessPool:
+            raise BenchmarkFailed("a process of the replay ended before its feeds did") from None
     return tables_of(reports, days, time.perf_counter() - started)
 
 
