@@ -46,6 +46,9 @@ class Window(Strict):
     every: Every | None = Field(None, description="Length of a period.")
     at: tuple[str, ...] = Field((), description="Times of day at which something is issued, like 02:00, in place of `every`.")
     count: int = Field(1, gt=0, le=5_000, description="How many periods, the latest last.")
+    catch_up: int = Field(
+        0, ge=0, le=1_000, description="After days without an answer: how many earlier periods at most are asked for again."
+    )
     lag: timedelta = Field(
         timedelta(0),
         description="From the end of a period (or a moment of `at`) to its data: PT10M, P3D. Default: schedule.lag (not running).",
@@ -158,7 +161,7 @@ def spans_of(feed: Feed, window: Window | None, when: When) -> list[Span]:
     if window is not None and "lag" not in window.model_fields_set and not window.running:
         window = window.model_copy(update={"lag": feed.schedule.lag})
     if feed.partitions is None or when.partition is None:
-        return periods(window, when.now, zone_of(feed, window))
+        return periods(window, when.now, zone_of(feed, window), when.since)
     start, end = feed.partitions.span(feed.schedule, when.partition)
     if window is None:
         return [(start, end, start)]
@@ -238,11 +241,18 @@ def moment_text(moment: datetime, form: str) -> str:
 # --- periods --------------------------------------------------------------------------------------------------------------
 
 
-def periods(window: Window | None, now: datetime, zone: ZoneInfo) -> list[Span]:
-    """The span of each request, aware in `zone`, oldest first; `last` is for agencies that mean both ends of a range."""
+def periods(window: Window | None, now: datetime, zone: ZoneInfo, since: datetime | None = None) -> list[Span]:
+    """The span of each request, aware in `zone`, oldest first; `last` is for agencies that mean both ends of a range.
+
+    `since`: when the agency last answered. What it has had since then is asked for too, as far back as `catch_up` says: a window
+    that moved on while nothing came would else leave a gap that nobody sees.
+    """
     if window is None:
         return []
-    return _asked(window, _moments(window, now, zone) if window.at else _spans(window, now, zone))
+    count = window.count + (window.catch_up if since is not None else 0)
+    found = _moments(window, count, now, zone) if window.at else _spans(window, count, now, zone)
+    missed = [span for span in found[: -window.count] if since is not None and span[1] + window.lag > since]
+    return _asked(window, [*missed, *found[-window.count :]])
 
 
 def _asked(window: Window, found: list[tuple[datetime, datetime]]) -> list[Span]:
@@ -251,24 +261,24 @@ def _asked(window: Window, found: list[tuple[datetime, datetime]]) -> list[Span]
     return [(start, end, start) for start, end in found]
 
 
-def _moments(window: Window, now: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+def _moments(window: Window, count: int, now: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
     until = now - window.lag
     day = until.astimezone(zone).date()
     found: list[datetime] = []
-    while len(found) < window.count:
+    while len(found) < count:
         times = (datetime.combine(day, time.fromisoformat(text), zone) for text in reversed(window.at))
         found += [moment for moment in times if moment <= until]
         day -= timedelta(days=1)
-    return [(moment, moment) for moment in reversed(found[: window.count])]
+    return [(moment, moment) for moment in reversed(found[:count])]
 
 
-def _spans(window: Window, now: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+def _spans(window: Window, count: int, now: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
     assert window.every is not None
     local = (now - window.lag).astimezone(zone)
     start = floor(local, window.every)
     end = following(start, window.every)
     newest = (start, end) if window.running else (before(start, window.every), start)
     found = [newest]
-    while len(found) < window.count:
+    while len(found) < count:
         found.append((before(found[-1][0], window.every), found[-1][0]))
     return list(reversed(found))

@@ -81,6 +81,25 @@ def test_moments_of_issue_and_their_delay() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("days", "shown"),
+    [(1, ["24", "25"]), (4, ["22", "23", "24", "25"]), (30, ["19", "20", "21", "22", "23", "24", "25"]), (None, ["24", "25"])],
+)
+def test_after_days_without_an_answer_the_window_catches_up(days: int | None, shown: list[str]) -> None:
+    """What ended before the last answer came with it; how far back is asked at most, the feed says."""
+    when = When(NOW, since=None if days is None else NOW - timedelta(days=days))
+    window = {"every": "day", "count": 2, "catch_up": 5}
+    assert [query["day"] for query in asked(when, params={"day": "{start:%d}"}, window=window)] == shown
+    one = asked(when, params={"from": "{start:%d}", "to": "{last:%d}"}, window=window | {"requests": "one"})
+    assert one == [{"from": shown[0], "to": "25"}]
+
+
+def test_moments_that_were_missed_are_asked_for_once_they_are_there() -> None:
+    window = {"at": ["02:00", "14:00"], "lag": "PT10M", "catch_up": 4}
+    params = {"at": "{start:%d %H}"}
+    assert asked(When(NOW, since=NOW - timedelta(days=1)), params=params, window=window) == [{"at": "25 14"}, {"at": "26 02"}]
+
+
 def test_since_is_left_out_at_first_and_then_counts_in_the_declared_form() -> None:
     params = {"after": "{since:%Y-%m-%dT%H:%M:%SZ}", "where": "updated > '{since:%Y-%m-%dT%H:%M}'"}
     assert asked(params=params) == [{}]
