@@ -211,8 +211,9 @@ class Asker:
                     # at the same address the same question is put again; elsewhere the result is fetched
                     if decision.url != request.url:
                         request = replace(request, method="GET", body=None)
-                    # an address out of an answer holds no place of ours to be filled in
-                    request = replace(request, url=decision.url.replace("{", "%7B").replace("}", "%7D"), headers=headers)
+                    # at another address no place of ours is filled in, whatever the answer wrote into it
+                    there = decision.url if decision.same_origin else decision.url.replace("{", "%7B").replace("}", "%7D")
+                    request = replace(request, url=there, headers=headers)
                     delay = min(max(outcome.after_s, 1.0), 600.0)
                 else:
                     return replace(answer, outcome=Transient("the agency did not finish the export in time"))

@@ -31,7 +31,7 @@ PRELOADED = (
     "orchestration.assembly",
     "tests.chaos.driver",
 )
-TELLING = ("archive.fetches", "protocols.fetching", "tables.build", "models", "training_sets.publish", "training_sets.release")
+TELLING = ("archive.fetches", "protocols.keeping", "tables.build", "models", "training_sets.publish", "training_sets.release")
 """The modules of `assets` that reach commit steps."""
 CHEAP_LOADERS = ("pyarrow", "polars", "duckdb")
 FAILED = 1

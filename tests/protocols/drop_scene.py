@@ -63,10 +63,12 @@ class DropWorld:
         self.clock.time = DAY
         self.store, self.ledger = Store(f"file://{folder}/store"), Ledger(f"sqlite:///{folder}/ledger.db")
 
-    def fetch(self, feed: Feed, secrets: Mapping[str, str], *, direct: bool = False, **deps: Any) -> FetchRecord:
-        """`direct`: as if the real agency were asked."""
+    def fetch(
+        self, feed: Feed, secrets: Mapping[str, str], *, direct: bool = False, connect_to: str | None = None, **deps: Any
+    ) -> FetchRecord:
+        """`direct`: as if the real agency were asked; `connect_to`: another server in its place."""
         self.clock.time += timedelta(hours=1)
-        settings = TransportSettings(connect_to=None if direct else self.connect_to)
+        settings = TransportSettings(connect_to=None if direct else connect_to or self.connect_to)
         made = FetchDeps(self.store, self.ledger, settings, secrets, self.folder / "work", self.clock)
         return asyncio.run(fetch(feed, deps=replace(made, **deps)))
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.payload import Payload
 from assets.protocols.answers.canonical import canonical_json_sha256
 
 VOLATILE = ("metadata.generated", "features.stamp")
@@ -23,7 +24,7 @@ JSON = st.recursive(
 def digest(folder: Path, text: str | bytes) -> str | None:
     path = folder / "body"
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
-    return canonical_json_sha256(path, VOLATILE)
+    return canonical_json_sha256(Payload(path), VOLATILE)
 
 
 @given(value=JSON, stamp=st.integers())
@@ -56,7 +57,7 @@ def test_what_is_no_json_has_no_digest(tmp_path: Path, body: bytes) -> None:
 def test_lists_whose_order_says_nothing_are_sorted_and_no_other(tmp_path: Path) -> None:
     def digest_of(value: Any) -> str | None:
         (tmp_path / "body").write_text(json.dumps(value))
-        return canonical_json_sha256(tmp_path / "body", ("sets.day",), ("sets.words", "sets.parts.words"))
+        return canonical_json_sha256(Payload(tmp_path / "body"), ("sets.day",), ("sets.words", "sets.parts.words"))
 
     one = {"sets": [{"words": ["b", 1, {"z": 1, "a": None}], "rows": [1, 2], "day": 1, "parts": {"words": [2, 1]}}]}
     two = {"sets": [{"words": [{"a": None, "z": 1}, "b", 1], "rows": [1, 2], "day": 2, "parts": {"words": [1, 2]}}]}
@@ -67,4 +68,4 @@ def test_lists_whose_order_says_nothing_are_sorted_and_no_other(tmp_path: Path) 
 
 def test_without_volatile_paths_bytes_are_compared(tmp_path: Path) -> None:
     (tmp_path / "body").write_text("{}")
-    assert canonical_json_sha256(tmp_path / "body", ()) is None
+    assert canonical_json_sha256(Payload(tmp_path / "body"), ()) is None
