@@ -31,7 +31,14 @@ from quality.contract import Column
 Row = dict[Any, Any]
 RAW = None
 """Name of the field in which a row of a file keeps its own text, until it is changed."""
-STAMPS = {"socrata2": ":updated_at", "sdmx21": "_updated", "sdmx30": "_updated", "kosis": "LST_CHN_DE", "ckan": "metadata_modified"}
+STAMPS = {
+    "socrata2": ":updated_at",
+    "socrata3": ":updated_at",
+    "sdmx21": "_updated",
+    "sdmx30": "_updated",
+    "kosis": "LST_CHN_DE",
+    "ckan": "metadata_modified",
+}
 """Protocol → the field in which its server keeps when a row last changed, beside the feed's own cursor."""
 ROLLED = 12
 """Most rows that a day adds under its own date."""

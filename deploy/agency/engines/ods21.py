@@ -6,11 +6,12 @@ Exports are those that need no workbook.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
@@ -108,8 +109,16 @@ def _limited(asked: Asked) -> Reply | None:
     return None
 
 
+def _processed(rows: Sequence[Row], asked: Asked) -> str:
+    """When the rows were last processed: an hour later with each change of them that is seen."""
+    seen = hashlib.sha256(json.dumps(list(rows), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    if seen != asked.memory.setdefault("seen", seen):
+        asked.memory.update(seen=seen, changes=asked.memory.get("changes", 0) + 1)
+    return (datetime.fromisoformat(PROCESSED) + timedelta(hours=asked.memory.get("changes", 0))).isoformat()
+
+
 def _described(rows: Sequence[Row], options: OdsOptions, asked: Asked) -> Reply:
-    processed = asked.now.astimezone(UTC).isoformat() if asked.fault("modified_churn_only") else PROCESSED
+    processed = asked.now.astimezone(UTC).isoformat() if asked.fault("modified_churn_only") else _processed(rows, asked)
     metas: Row = {"title": "Rows", "modified": processed, "data_processed": processed, "records_count": len(rows)}
     if asked.fault("no_version"):
         metas = {"title": "Rows"}
