@@ -31,7 +31,7 @@ class Ahead:
     def __init__(self, ask: Callable[[Cursor, Lane | None], Awaitable[Answer]], rest: Callable[[], None]) -> None:
         self._ask, self._rest = ask, rest
         self._free: list[Lane] = []
-        self._size = self._last = 0
+        self._size = self._last = self._most = 0
         self._out: dict[int, tuple[Cursor, asyncio.Task[Answer]]] = {}
         self._failed = False
         self._over: BaseException | None = None
@@ -54,13 +54,14 @@ class Ahead:
     def start(self, size: int, total: int, lanes: list[Lane], max_pages: int) -> None:
         """From now on up to `lanes` requests are out at once. `size`: rows of every page but the last of `total` rows."""
         self._size, self._last, self._free = size, min(-(-total // size), max_pages), list(lanes)
+        self._most = 2 * len(lanes)  # what has come and waits for its turn is held, so no lane runs far ahead
 
     async def answer(self, cursor: Cursor) -> Answer:
         """The answer to this cursor. Raises OutOfStep where another was asked for in its place."""
         if not self.started:
             return await self._ask(cursor, None)
         page = cursor.page
-        while self._free and page <= self._last and not self._failed:
+        while self._free and page <= self._last and len(self._out) < self._most and not self._failed:
             if page not in self._out:
                 at = Cursor(page=page, offset=(page - 1) * self._size)
                 self._out[page] = at, asyncio.create_task(self._through(at, self._free.pop()))

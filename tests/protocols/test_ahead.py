@@ -198,3 +198,25 @@ def test_another_offset_than_was_asked_for_is_out_of_step(done: bool) -> None:
         assert asked.open == {}
 
     run(test)
+
+
+def test_pages_that_have_come_hold_the_lanes_back() -> None:
+    """A page that is slow to come does not let the others run to the end of a large answer, all of it in memory."""
+
+    async def run() -> None:
+        asked = Asked()
+        async with Ahead(asked, asked.rest) as ahead:
+            ahead.start(10, 10_000, [Lane("a"), Lane("b"), Lane("c")], 1_000)
+            second = asyncio.create_task(ahead.answer(at(2)))
+            await _turns()
+            for number in range(3, 8):
+                await asked.answers(number) if number in asked.open else None
+            assert max(asked.pages) <= 2 + 2 * 3 - 1
+            await asked.answers(2)
+            await second
+            third = asyncio.create_task(ahead.answer(at(3)))
+            await _turns()
+            await third
+            assert max(asked.pages) <= 3 + 2 * 3 - 1
+
+    asyncio.run(run())
