@@ -23,9 +23,9 @@ from assets.protocols.kernel import (
     Auth,
     Body,
     Cursor,
-    Limits,
     Malformed,
     Ok,
+    OneAtATime,
     Outcome,
     PageInfo,
     Protocol,
@@ -52,12 +52,6 @@ class ArcgisAuth(Auth):
     name: str | None = "token"
 
 
-class ArcgisLimits(Limits):
-    """Servers declare no pace; one request at a time."""
-
-    concurrency: int = Field(1, gt=0, le=64)
-
-
 class ArcgisSource(QuerySource):
     """`source:` of one layer or table."""
 
@@ -79,7 +73,7 @@ class ArcgisSource(QuerySource):
     )
     size: int | None = Field(None, gt=0, description="Features of a page; never more than the layer's maxRecordCount, the default.")
     auth: ArcgisAuth = ArcgisAuth()
-    limits: ArcgisLimits = ArcgisLimits()
+    limits: OneAtATime = OneAtATime()
 
     @property
     def address(self) -> str:

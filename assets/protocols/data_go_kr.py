@@ -19,7 +19,6 @@ from assets.protocols.kernel import (
     Body,
     Cursor,
     Empty,
-    Limits,
     Malformed,
     Ok,
     Outcome,
@@ -27,6 +26,7 @@ from assets.protocols.kernel import (
     Protocol,
     Request,
     Response,
+    SeoulDay,
     SourceBase,
     Step,
     Transient,
@@ -55,12 +55,6 @@ class GatewayAuth(Auth):
     @model_validator(mode="after")
     def _no_key(self) -> GatewayAuth:
         return self.model_copy(update={"name": None, "secret": None}) if self.kind == "none" and self.secret else self
-
-
-class GatewayLimits(Limits):
-    """Quotas count by the day in Seoul."""
-
-    reset: str = Field("00:00 Asia/Seoul", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When the daily quota resets.")
 
 
 class FormatSwitch(Strict):
@@ -101,7 +95,7 @@ class GatewaySource(QuerySource):
     nodata: Literal["empty", "retry"] = Field("empty", description="Code 03: no rows, or an outage to be asked again (AirKorea).")
     literal_brackets: bool = Field(False, description="Leave [ ] in parameter names as they are, for services that refuse %5B.")
     auth: GatewayAuth = GatewayAuth()
-    limits: GatewayLimits = GatewayLimits()
+    limits: SeoulDay = SeoulDay()
 
     @property
     def address(self) -> str:

@@ -280,6 +280,18 @@ class Limits(Strict):
         return self
 
 
+class OneAtATime(Limits):
+    """Of agencies that declare no pace, or throttle the nameless together: one request at a time unless the feed says more."""
+
+    concurrency: int = Field(1, gt=0, le=64)
+
+
+class SeoulDay(Limits):
+    """Quotas count by the day in Seoul."""
+
+    reset: str = Field("00:00 Asia/Seoul", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When the daily quota resets.")
+
+
 class Tls(Strict):
     """TLS is always verified; a feed may only add trust or admit old ciphers, never switch verification off."""
 

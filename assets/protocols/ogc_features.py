@@ -24,8 +24,8 @@ from assets.protocols.answers.ogc_links import keyed_at_home, next_of
 from assets.protocols.kernel import (
     Body,
     Cursor,
-    Limits,
     Malformed,
+    OneAtATime,
     Outcome,
     Protocol,
     Request,
@@ -46,12 +46,6 @@ ACCEPT = {"Accept": "application/geo+json, application/json;q=0.9"}
 _OWN = frozenset({"limit", "bbox", "bbox-crs", "datetime", "crs", "sortby"})
 _PLACES_IN_LIST = frozenset({"offset", "startindex", "f"})
 _SECRET = re.compile(r"key|token|auth|secret|signature|passw", re.IGNORECASE)
-
-
-class OgcLimits(Limits):
-    """Servers declare no pace; one request at a time."""
-
-    concurrency: int = Field(1, gt=0, le=64)
 
 
 class OgcFeaturesSource(QuerySource):
@@ -78,7 +72,7 @@ class OgcFeaturesSource(QuerySource):
         "exact", description="Whether the features must be as many as numberMatched says; ignored where that is an estimate."
     )
     empty_page_ends: bool = Field(False, description="An empty page that leads on to another is the end; else it fails the fetch.")
-    limits: OgcLimits = OgcLimits()
+    limits: OneAtATime = OneAtATime()
 
     @model_validator(mode="after")
     def _fields_not_params(self) -> OgcFeaturesSource:

@@ -22,12 +22,12 @@ from assets.protocols.kernel import (
     Cursor,
     Empty,
     Gone,
-    Limits,
     Malformed,
     Outcome,
     Protocol,
     Request,
     Response,
+    SeoulDay,
     SourceBase,
     Step,
     Transient,
@@ -70,12 +70,6 @@ class SeoulAuth(Auth):
     )
 
 
-class SeoulLimits(Limits):
-    """The same, counted by the clock in Seoul."""
-
-    reset: str = Field("00:00 Asia/Seoul", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When the daily quota resets.")
-
-
 class SeoulSource(IndexedSource):
     """`source:` of one service. `params` are the options behind the indexes, in their order; their names are for readers."""
 
@@ -90,7 +84,7 @@ class SeoulSource(IndexedSource):
         description="Where the rows are, when not in {service}.row (bikeList answers in rentBikeStatus.row).",
     )
     auth: SeoulAuth = SeoulAuth()
-    limits: SeoulLimits = SeoulLimits()
+    limits: SeoulDay = SeoulDay()
 
     @field_validator("params")
     @classmethod

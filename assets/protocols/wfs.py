@@ -23,8 +23,8 @@ from assets.protocols.answers.wfs_answers import HITS, count_of, counts, gml_sha
 from assets.protocols.kernel import (
     Body,
     Cursor,
-    Limits,
     Malformed,
+    OneAtATime,
     Outcome,
     Protocol,
     Request,
@@ -47,12 +47,6 @@ _OWN = frozenset(
      "srsname", "resulttype"}
 )  # fmt: skip
 _SECRET = re.compile(r"key|token|auth|secret|signature|passw", re.IGNORECASE)
-
-
-class WfsLimits(Limits):
-    """Servers declare no pace; one request at a time."""
-
-    concurrency: int = Field(1, gt=0, le=64)
 
 
 class WfsSource(QuerySource):
@@ -78,7 +72,7 @@ class WfsSource(QuerySource):
         ("timeStamp", "links"),
         description="JSON paths that change without a change of the data; features.id where ids are made up.",
     )
-    limits: WfsLimits = WfsLimits()
+    limits: OneAtATime = OneAtATime()
 
     @model_validator(mode="after")
     def _consistent(self) -> WfsSource:

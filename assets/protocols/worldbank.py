@@ -21,9 +21,9 @@ from assets.protocols.kernel import (
     Cursor,
     Empty,
     Gone,
-    Limits,
     Malformed,
     Ok,
+    OneAtATime,
     Outcome,
     PageInfo,
     Protocol,
@@ -46,12 +46,6 @@ NOT_FOUND = ("160", "175")
 _ELSEWHERE = "; an indicator outside the default database needs source.database"
 
 
-class WorldBankLimits(Limits):
-    """The bank declares no pace; one request at a time."""
-
-    concurrency: int = Field(1, gt=0, le=64)
-
-
 class WorldBankSource(QuerySource):
     """`source:` of one indicator."""
 
@@ -63,7 +57,7 @@ class WorldBankSource(QuerySource):
     )
     database: int | None = Field(None, gt=0, description="Number of the database (`source`), like 2; default: the bank's choice.")
     size: int = Field(1000, gt=0, le=32_500, description="Rows of a page; the bank's default is 50.")
-    limits: WorldBankLimits = WorldBankLimits()
+    limits: OneAtATime = OneAtATime()
 
     @property
     def address(self) -> str:

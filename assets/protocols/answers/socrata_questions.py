@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from assets.protocols.kernel import Limits, Step, When
+from assets.protocols.kernel import OneAtATime, Step, When
 from assets.protocols.queries import QuerySource, fill, steps_of
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
 
 DATASET = r"^[a-z0-9]{4}-[a-z0-9]{4}$"
-
-
-class SocrataLimits(Limits):
-    """One request at a time: those without a token are throttled together."""
-
-    concurrency: int = Field(1, gt=0, le=64)
 
 
 class SocrataSource(QuerySource):
@@ -38,7 +32,7 @@ class SocrataSource(QuerySource):
         False, description="Ask only for rows that changed since the last fetch (:updated_at); for incremental.kind: upsert."
     )
     size: int = Field(10_000, gt=0, le=50_000, description="Rows of a page.")
-    limits: SocrataLimits = SocrataLimits()
+    limits: OneAtATime = OneAtATime()
 
 
 def planned(feed: Feed, source: SocrataSource, when: When) -> Sequence[Step]:
