@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from assets.errors import DeclarationError
 from assets.feeds.partitions import Partitions
 from assets.protocols.kernel import Protocol, SourceBase, registry
-from assets.protocols.periods import divides
+from assets.protocols.periods import ZoneName, divides
 from assets.protocols.queries import SPAN_PLACES, QuerySource, Window, places_of
 from quality.contract import Contract, ExpectationSpec, Strict
 
@@ -48,7 +48,7 @@ class Licence(Strict):
 
 class Schedule(Strict):
     cron: str = Field(description="Five-field cron expression, in `timezone`.")
-    timezone: str = "Asia/Seoul"
+    timezone: ZoneName = "Asia/Seoul"
     lag: timedelta = Field(
         timedelta(0),
         description="From a period's end to its data: PT20M, P3D. The default of source.window.lag and partitions.lag.",
@@ -67,17 +67,6 @@ class Schedule(Strict):
 
         if not croniter.is_valid(value):
             raise ValueError(f"'{value}' is no cron expression: minute hour day month weekday, like '30 3 * * *'")
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone(cls, value: str) -> str:
-        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"'{value}' is no IANA time zone, like Asia/Seoul") from error
         return value
 
 

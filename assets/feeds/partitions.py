@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from assets.errors import DeclarationError
-from assets.protocols.periods import Every, before, cut, floor, following
+from assets.protocols.periods import Every, ZoneName, before, cut, floor, following
 from quality.contract import Name, Strict
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Partitions(Strict):
     start: Annotated[date, WithJsonSchema(SHORT_DAY)] = Field(
         description="Where the first one begins: 2020-01-01, or shorter, 2020-01 or 2020."
     )
-    timezone: str | None = Field(None, description="Zone in which partitions begin; default: the schedule's.")
+    timezone: ZoneName | None = Field(None, description="Zone in which partitions begin; default: the schedule's.")
     lag: timedelta | None = Field(
         None, description="From a partition's end to its data: until then no run asks for it by itself. Default: schedule.lag."
     )
@@ -91,15 +91,6 @@ class Partitions(Strict):
             return date.fromisoformat(text + {4: "-01-01", 7: "-01"}.get(len(text), ""))
         except ValueError:
             raise ValueError(f"'{value}' is no day: write 2020-01-01") from None
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone(cls, value: str | None) -> str | None:
-        try:
-            ZoneInfo(value or "UTC")
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"'{value}' is no IANA time zone, like Asia/Seoul") from error
-        return value
 
     @field_validator("lag")
     @classmethod

@@ -6,8 +6,22 @@ Shared by the windows of a query and by the partitions of a feed. Weeks begin on
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pydantic import AfterValidator
+
+
+def _known(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"'{name}' is no IANA time zone, like Asia/Seoul") from error
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_known)]
+"""The name of a time zone in a declaration."""
 Every = Literal["hour", "day", "week", "month", "quarter", "year"]
 LENGTHS: tuple[Every, ...] = ("hour", "day", "week", "month", "quarter", "year")
 """From the shortest to the longest."""

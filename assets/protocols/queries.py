@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from assets.protocols.kernel import SourceBase, Step, When
-from assets.protocols.periods import Every, before, cut, floor, following
+from assets.protocols.periods import Every, ZoneName, before, cut, floor, following
 from quality.contract import Strict
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Window(Strict):
     )
     running: bool = Field(False, description="Ask for the period that has not ended yet, too.")
     requests: Literal["each", "one"] = Field("each", description="One request for each period, or one from the first to the last.")
-    timezone: str | None = Field(None, description="Zone of the periods; default: the schedule's.")
+    timezone: ZoneName | None = Field(None, description="Zone of the periods; default: the schedule's.")
 
     @field_validator("at")
     @classmethod
@@ -64,17 +64,6 @@ class Window(Strict):
             if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
                 raise ValueError(f"'{text}' is no time of day: write it like 02:00 or 14:30")
         return tuple(sorted(value))
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone(cls, value: str | None) -> str | None:
-        from zoneinfo import ZoneInfoNotFoundError
-
-        try:
-            ZoneInfo(value or "UTC")
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"'{value}' is no IANA time zone, like Asia/Seoul") from error
-        return value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Window:
