@@ -40,7 +40,6 @@ from assets.protocols.kernel import (
 from assets.protocols.pacing import Broken, Done, Next, Paging, Restart
 from assets.protocols.spool import spool_folder
 from assets.tables.rows import Tally
-from assets.transport.http import HttpTransport
 from assets.transport.schemes import Transport
 from assets.transport.secrets import Secrets
 
@@ -66,14 +65,15 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
     secrets = Secrets(deps.secrets, feed=feed.id, auth=feed.source.auth, declared=feed.source.model_dump_json())
     with spool_folder(deps.workdir, fetch_id) as spool:
         async with Transport(deps.transport, lookup=deps.lookup, now=deps.clock.now) as transport:
-            one = _Fetch(feed, partition, deps, secrets, transport, spool, fetch_id, started)
+            keeper = Keeper(feed, partition, deps, secrets, transport, spool, fetch_id, started)
+            one = _Fetch(keeper, Asker(feed, deps, transport, secrets, spool, fetch_id, keeper.keep), spool)
             try:
                 outcome = await one.run(now)
                 record, bodies = one.close(outcome)
             finally:
                 one.abandon()
-        archive_fetch(deps.store, deps.ledger, record, one.keeper.warc, bodies)
-        one.keeper.kept.settle(record, bodies)
+        archive_fetch(deps.store, deps.ledger, record, keeper.warc, bodies)
+        keeper.kept.settle(record, bodies)
     if not isinstance(outcome, Ok | Empty | NotModified):
         raise failure_of(feed, record, outcome)
     return record
@@ -82,21 +82,9 @@ async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, no
 class _Fetch:
     """One fetch while it runs."""
 
-    def __init__(
-        self,
-        feed: Feed,
-        partition: str | None,
-        deps: FetchDeps,
-        secrets: Secrets,
-        transport: HttpTransport,
-        spool: Path,
-        fetch_id: str,
-        started: datetime,
-    ) -> None:
-        self.feed, self.partition, self.deps = feed, partition, deps
-        self._transport, self._spool = transport, spool
-        self.keeper = Keeper(feed, partition, deps, secrets, transport, spool, fetch_id, started)
-        self._asker = Asker(feed, deps, transport, secrets, spool, fetch_id, self.keeper.keep)
+    def __init__(self, keeper: Keeper, asker: Asker, spool: Path) -> None:
+        self.feed, self.partition, self.deps = keeper.feed, keeper.partition, keeper.deps
+        self.keeper, self._asker, self._spool = keeper, asker, spool
 
     # --- the loop ---
 
@@ -143,10 +131,8 @@ class _Fetch:
 
     def _since(self) -> datetime | None:
         """From when on the agency is asked for changes: the last answer's fetch, less the look-back. None: for everything."""
-        last = self.deps.ledger.last_answered(self.feed.id, self.partition)
-        if last is None or (last.origin == "agency") != self._transport.direct:
-            return None
-        return last.started_at - self.feed.schedule.lookback
+        answered = self.keeper.answered
+        return answered.started_at - self.feed.schedule.lookback if answered is not None else None
 
     async def _lead(self, step: Step) -> list[Step]:
         """The steps that a lead's answer tells of. The answer is archived, and is none of the fetch's bodies."""

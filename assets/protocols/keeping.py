@@ -30,7 +30,11 @@ _TRUST = ("agency", "replay", "synthetic")
 
 
 class Keeper:
-    """What one fetch leaves, while it runs. `last`: the Ok fetch that it is compared with, and `earlier` its bodies."""
+    """What one fetch leaves, while it runs.
+
+    `answered`: the last fetch that said what the rows are; `last`: the same where it is Ok, which this one is compared with, and
+    `earlier` its bodies.
+    """
 
     def __init__(
         self,
@@ -50,18 +54,14 @@ class Keeper:
         self._origins: set[str] = set()
         self._canonical: dict[tuple[int, int], str | None] = {}
         self._unchanged: set[tuple[int, int]] = set()
-        self.last = self._comparable()
+        # An answer of the agency and one of a stand-in say nothing of each other.
+        answered = deps.ledger.last_answered(feed.id, partition)
+        self.answered = answered if answered is not None and (answered.origin == "agency") == transport.direct else None
+        # After an Empty answer the table may be empty: the bytes from before it are news again.
+        self.last = self.answered if self.answered is not None and self.answered.outcome == "Ok" else None
         self.earlier = deps.ledger.bodies(feed.id, partition) if self.last is not None else {}
         self.kept = Kept(deps.workdir, feed.id, partition, resumes=feed.protocol.drop, direct=transport.direct)
         self._url = PLACEHOLDER.sub("***", feed.source.address)
-
-    def _comparable(self) -> FetchRecord | None:
-        """The last Ok fetch, unless the agency said since that there is nothing, or one of the two asks a stand-in."""
-        last = self.deps.ledger.last_answered(self.feed.id, self.partition)
-        # After an Empty answer the table may be empty: the bytes from before it are news again.
-        if last is None or last.outcome != "Ok" or (last.origin == "agency") != self._transport.direct:
-            return None
-        return last
 
     def keep(self, answer: Answer) -> None:
         """Archive an answer and its redirects, whatever it means, and drop its spooled files."""
