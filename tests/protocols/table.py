@@ -29,13 +29,19 @@ def facts() -> dict[str, dict[str, Any]]:
 
 
 def tests_of(protocol: str) -> str:
-    """The text of a protocol's own tests; those of http_file stand for the plain file, and go by the fetch tests too."""
+    """The text of a protocol's own tests, and of the lists of faults that they import, without comments: a comment tests nothing.
+
+    Those of http_file stand for the plain file, and go by the fetch tests too.
+    """
     named = sorted(HERE.glob(f"test_{protocol}.py")) + sorted(HERE.glob(f"test_{protocol}_*.py"))
     others = [name for name in PROTOCOLS if name != protocol and name.startswith(f"{protocol}_")]
     own = [path for path in named if not any(path.stem.startswith(f"test_{other}") for other in others)]
     if protocol in ("http_file", "usgs_feed"):
         own += [HERE.parent / "deploy" / "test_agency_faults.py", *HERE.glob("test_fetching*.py")]
-    return "\n".join(path.read_text(encoding="utf-8") for path in own)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in own)
+    shared = sorted(set(re.findall(r"^from tests\.protocols\.(\w+_faults) import", text, re.M)))
+    text += "".join((HERE / f"{name}.py").read_text(encoding="utf-8") for name in shared)
+    return re.sub(r"^\s*#.*$", "", text, flags=re.M)
 
 
 def row(protocol: str) -> list[str]:

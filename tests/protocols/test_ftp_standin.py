@@ -47,13 +47,11 @@ def test_rows_come_through_a_door_without_tls(standin: Scene, scheme: str) -> No
 
 @pytest.mark.parametrize(("fault", "more"), PASSING)
 def test_faults_that_pass_cost_a_request(standin: Scene, fault: str, more: int) -> None:
-    # "status_500:1" "status_503:1" "status_429:1" "retry_after_0:2" "stream_cut:1" "reset_mid_body:1"
     passes(standin, fault, more)
 
 
 @pytest.mark.parametrize(("fault", "outcome", "requests"), FAILING)
 def test_faults_that_stay_have_their_outcome(standin: Scene, fault: str, outcome: str, requests: int) -> None:
-    # "status_403" "status_404" "html_200" "empty_body_200" "file_changes" "file_gone"
     fails_as(standin, fault, outcome, requests)
 
 
@@ -67,12 +65,10 @@ def test_a_file_that_breaks_off_is_asked_for_anew(standin: Scene) -> None:
 
 
 def test_unfinished_files_wait(standin: Scene) -> None:
-    # "file_grows" "part_names"
     unfinished_files_wait(standin)
 
 
 def test_a_marker_is_waited_for(tmp_path: Path) -> None:
-    # "marker_missing" "wrong_md5"
     with drop_scene(tmp_path, SOURCE | {"require_companion": True}, options={"companion": ".md5"}, **ROUTE) as standin:
         a_marker_is_waited_for(standin)
 
