@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from assets.protocols.answers.canonical import canonical_json_sha256
 from assets.protocols.answers.feature_pages import features_in
-from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.http_answers import by_status, names_a_secret
 from assets.protocols.answers.json_answers import asked, in_words, odd_body
 from assets.protocols.answers.json_members import members_of
 from assets.protocols.answers.json_pages import Around, rows_of_records
@@ -45,7 +45,6 @@ ACCEPT = {"Accept": "application/geo+json, application/json;q=0.9"}
 """On every page: a next link often forgets the format (geopython/pygeoapi#2175)."""
 _OWN = frozenset({"limit", "bbox", "bbox-crs", "datetime", "crs", "sortby"})
 _PLACES_IN_LIST = frozenset({"offset", "startindex", "f"})
-_SECRET = re.compile(r"key|token|auth|secret|signature|passw", re.IGNORECASE)
 
 
 class OgcFeaturesSource(QuerySource):
@@ -176,7 +175,7 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
             source["bbox"] = [float(number) for number in query["bbox"].split(",")]
         named = {"datetime": "datetime", "crs": "crs", "bbox-crs": "bbox_crs", "sortby": "sort_by"}
         source |= {field: query[name] for name, field in named.items() if query.get(name)}
-        kept = {n: v for n, v in query.items() if n.lower() not in _OWN | _PLACES_IN_LIST and not _SECRET.search(n)}
+        kept = {n: v for n, v in query.items() if n.lower() not in _OWN | _PLACES_IN_LIST and not names_a_secret(n)}
         return source | ({"params": kept} if kept else {})
 
 

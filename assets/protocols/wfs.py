@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from assets.protocols.answers.canonical import canonical_json_sha256
 from assets.protocols.answers.feature_pages import features_in
-from assets.protocols.answers.http_answers import by_status
+from assets.protocols.answers.http_answers import by_status, names_a_secret
 from assets.protocols.answers.json_answers import asked
 from assets.protocols.answers.json_pages import rows_of_records
 from assets.protocols.answers.ows_exceptions import exception_in
@@ -46,7 +46,6 @@ _OWN = frozenset(
     {"service", "version", "request", "typename", "typenames", "outputformat", "count", "maxfeatures", "startindex", "sortby",
      "srsname", "resulttype"}
 )  # fmt: skip
-_SECRET = re.compile(r"key|token|auth|secret|signature|passw", re.IGNORECASE)
 
 
 class WfsSource(QuerySource):
@@ -194,7 +193,7 @@ class Wfs(Protocol[WfsSource]):
         source |= {"output_format": form} if form and form != "application/json" else {}
         source |= {"format": "gml"} if form and "json" not in form.lower() else {}
         source |= {field: query[name] for name, field in (("sortby", "sort_by"), ("srsname", "srs")) if query.get(name)}
-        kept = {name: value for name, value in pairs if name.lower() not in _OWN and not _SECRET.search(name)}
+        kept = {name: value for name, value in pairs if name.lower() not in _OWN and not names_a_secret(name)}
         return source | ({"params": kept} if kept else {})
 
 

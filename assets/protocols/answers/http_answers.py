@@ -5,6 +5,7 @@ What a body means is the protocol's own; where the body tells more than the stat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from assets.protocols.kernel import (
     Validators,
 )
 
+_SECRET = re.compile(r"key|token|auth|secret|signature|passw", re.IGNORECASE)
 LONGEST_WAIT_S = 24 * 3600.0
 
 
@@ -78,6 +80,11 @@ def conditional_get(
     elif validators.last_modified:
         sent["If-Modified-Since"] = validators.last_modified
     return Request(url, headers=sent, step=step.ordinal, page=cursor.page)
+
+
+def names_a_secret(parameter: str) -> bool:
+    """Whether a parameter of a pasted address looks like a key: it is left out of what is proposed."""
+    return _SECRET.search(parameter) is not None
 
 
 def keyed(url: str, headers: Mapping[str, str], auth: Auth) -> tuple[str, dict[str, str]]:

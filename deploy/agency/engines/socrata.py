@@ -17,6 +17,8 @@ from deploy.agency.engines.indexed import page_of
 from deploy.agency.replies import Reply, etag_of, http_date
 from quality.contract import Strict
 
+SYSTEM = (":id", ":created_at", ":updated_at")
+"""Columns of every row that are Socrata's own."""
 FAULTS = frozenset(
     {
         "offset_ignored",

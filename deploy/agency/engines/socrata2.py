@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from deploy.agency.engine import Asked, Engine, Row, rows_of
 from deploy.agency.engines.socrata import (
     FAULTS,
+    SYSTEM,
     SocrataOptions,
     SoqlError,
     error,
@@ -22,8 +23,6 @@ from quality.contract import Strict
 
 if TYPE_CHECKING:
     from deploy.agency.routes import Route, Source
-
-SYSTEM = (":id", ":created_at", ":updated_at")
 
 
 class Socrata2(Engine):

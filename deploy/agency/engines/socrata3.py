@@ -15,6 +15,7 @@ from pydantic import Field
 from deploy.agency.engine import Asked, Engine, Row, json_reply, rows_of
 from deploy.agency.engines.socrata import (
     FAULTS,
+    SYSTEM,
     SocrataOptions,
     SoqlError,
     changed_at,
@@ -32,7 +33,6 @@ from quality.contract import Strict
 if TYPE_CHECKING:
     from deploy.agency.routes import Route, Source
 
-SYSTEM = (":id", ":created_at", ":updated_at")
 _SOQL = re.compile(r"SELECT (.*?)(?: WHERE (.*?))?(?: GROUP BY (.*?))?(?: ORDER BY (.*?))?", re.S)
 
 
