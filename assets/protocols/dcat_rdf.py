@@ -180,11 +180,11 @@ def _page(source: DcatRdfSource, body: Body, order: Order) -> DcatPage:
     from assets.tables.readers.dcat_reader import read_page  # loads rdflib
     from assets.tables.readers.rdf_reader import NotRdf
 
-    size = body.path.stat().st_size
+    size = body.payload.size
     if not 0 < size <= source.max_page_bytes:
         raise order.refuse(f"a page of {size:,} bytes", "look at the archived body; source.max_page_bytes is the largest")
     try:
-        page = read_page(body.path.read_bytes(), source.form, body.url, source.languages, json.dumps(source.contexts))
+        page = read_page(body.payload.read_bytes(), source.form, body.url, source.languages, json.dumps(source.contexts))
     except NotRdf as error:
         raise order.refuse(f"a page is no catalogue: {error}", "look at the archived body") from None
     if not page.records and not page.catalogue:

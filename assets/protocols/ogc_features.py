@@ -152,7 +152,7 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
             for body in bodies:
                 if recounts(body.url):
                     continue
-                page, features = features_in(body.path, order)
+                page, features = features_in(body.payload, order)
                 if wrong := miscounted(page, len(features)):
                     raise order.refuse(wrong, "look at the archived body")
                 yield from features

@@ -165,13 +165,13 @@ class Wfs(Protocol[WfsSource]):
 
         def records() -> Iterator[Any]:
             for body in pages:
-                yield from features_in(body.path, order)[1]
+                yield from features_in(body.payload, order)[1]
 
         return rows_of_records(feed, records())
 
     def canonical_sha256(self, source: WfsSource, body: Body) -> str | None:
         if source.format == "gml" or counts(body.url):
-            return gml_sha256(body.path)
+            return gml_sha256(body.payload)
         return canonical_json_sha256(body.payload, source.volatile)
 
     def recognise(self, url: str) -> dict[str, Any] | None:

@@ -179,7 +179,7 @@ def _lines(feed: Feed, bodies: Sequence[Body]) -> Iterator[Any]:
     order = order_of(feed)
     for body in bodies:
         names: list[str] = []
-        if body.path.stat().st_size == 0:
+        if body.payload.size == 0:
             raise order.refuse("an empty page", "look at the archived body")
         with open_utf8(body.payload, declared=order.encoding, korean=order.korean, where=order.where) as file:
             for raw in file.lines(_LINE_LIMIT):

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from assets.protocols.answers.json_pages import records_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from assets.payload import Payload
     from assets.tables.readers.batches import Order
 
 
-def features_in(path: Path, order: Order) -> tuple[dict[str, Any], list[Any]]:
+def features_in(body: Payload, order: Order) -> tuple[dict[str, Any], list[Any]]:
     """The page and its features, as they stand there. Raises UnreadableSource where the body is no such page."""
-    page = next(iter(records_of(path, (), order)), None)
+    page = next(iter(records_of(body, (), order)), None)
     features = page.get("features") if isinstance(page, dict) else None
     if not isinstance(page, dict) or not isinstance(features, list):
         raise order.refuse("a page without a list of features", "look at the archived body")

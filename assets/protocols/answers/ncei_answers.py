@@ -164,7 +164,7 @@ def _lines(body: Body, order: Order) -> Iterator[Any]:
     from assets.tables.readers.json_reader import Broken
 
     names: list[str] = []
-    if body.path.stat().st_size == 0:
+    if body.payload.size == 0:
         raise order.refuse("an empty table", "look at the archived body")
     with open_utf8(body.payload, declared=order.encoding, korean=order.korean, where=order.where) as file:
         text = (line.decode("utf-8", "replace") for line in file.lines(_LINE_LIMIT))

@@ -9,9 +9,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from assets.payload import Payload
+from assets.protocols.answers.canonical import MAX_CANONICAL_BYTES
 from assets.protocols.answers.json_members import members_of
 from assets.protocols.answers.ows_exceptions import attributes_in
 from assets.protocols.kernel import BadRequest, Empty, Malformed, Ok, Outcome, PageInfo, Pending, Request, Response
@@ -23,8 +24,6 @@ _SKIPPED = re.compile(r"\s*(?:<\?[^>]{0,2000}\?>|<!--.{0,20000}?-->|<!DOCTYPE[^>
 _ROOT = re.compile(r"\s*<(?:[\w.\-]{1,100}:)?([\w.\-]{1,100})((?:\s[^<>]{0,60000})?)/?>", re.DOTALL)
 _START = re.compile(r"startindex=(\d{1,12})\b", re.IGNORECASE)
 _STAMP = re.compile(rb"""\stimeStamp\s*=\s*(?:"[^"]{0,60}"|'[^']{0,60}')""")
-
-MAX_DIGESTED = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,9 @@ def counts(url: str) -> bool:
 # --- what is the same -----------------------------------------------------------------------------------------------------
 
 
-def gml_sha256(path: Path) -> str | None:
+def gml_sha256(payload: Payload) -> str | None:
     """Hex digest of GML without the moment that its root carries; None where it is too large. Never raises."""
-    if path.stat().st_size > MAX_DIGESTED:
+    if payload.size > MAX_CANONICAL_BYTES:
         return None
-    body = path.read_bytes()
+    body = payload.read_bytes()
     return hashlib.sha256(_STAMP.sub(b"", body[: 64 * 1024], count=1) + body[64 * 1024 :]).hexdigest()
