@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from assets.protocols.answers.http_answers import retry_after
 from assets.protocols.answers.json_pages import records_of, rows_of_pages
+from assets.protocols.answers.numbers import whole_number
 from assets.protocols.answers.ods_answers import MOST, described, export_of, page_of, refused, version_in, without_records
 from assets.protocols.answers.ods_questions import DATASET, OWN, Ods21Source, query_for, sent_to
 from assets.protocols.answers.stamps import stamp_of, total_in
@@ -184,9 +185,7 @@ def _question(source: Ods21Source, query: Mapping[str, Any], form: str) -> dict[
 
 
 def _count(told: Any) -> int | None:
-    total = told.get("total_count") if isinstance(told, dict) else None
-    text = str(total)
-    return int(text) if not isinstance(total, bool) and text.isascii() and text.isdigit() and len(text) < 16 else None
+    return whole_number(told.get("total_count")) if isinstance(told, dict) else None
 
 
 PROTOCOL = Ods21()

@@ -13,6 +13,7 @@ from typing import Any
 from assets.protocols.answers.http_answers import retry_after
 from assets.protocols.answers.json_answers import in_words
 from assets.protocols.answers.json_pages import Around
+from assets.protocols.answers.numbers import whole_number
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -51,27 +52,22 @@ def layer_of(told: Any, wanted: int | None, paging: str) -> Layer | None:
     fields = [field for field in listed if isinstance(field, dict)] if isinstance(listed, list) else []
     typed = (field.get("name") for field in fields if field.get("type") == "esriFieldTypeOID")
     oid = told.get("objectIdField") or next(typed, None)
-    most, edited = number_of(told.get("maxRecordCount")), None
+    most, edited = whole_number(told.get("maxRecordCount")), None
     size = min(wanted or most, most) if most else wanted
     if not isinstance(oid, str) or not re.fullmatch(r"[\w.]{1,128}", oid) or not size:
         return None
     if isinstance(editing := told.get("editingInfo"), dict):
-        edited = number_of(editing.get("lastEditDate"))
+        edited = whole_number(editing.get("lastEditDate"))
     advanced = told.get("advancedQueryCapabilities")
     supported = (advanced if isinstance(advanced, dict) else told).get("supportsPagination", told.get("supportsPagination"))
     return Layer(oid, size, paging == "offset" or (paging == "auto" and supported is True), edited)
-
-
-def number_of(value: Any) -> int | None:
-    text = str(value) if value is not None and not isinstance(value, bool) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def page_of(request: Request, query: Mapping[str, str], seen: Around, whole: Mapping[str, Any] | None, tail: bytes) -> Outcome:
     """A page of features. Only exceededTransferLimit says whether there are more: a page may be short or empty before the end."""
     more = str(seen.fields.get("exceededTransferLimit")).lower() == "true"
     empty = whole is not None and whole.get("features") == []
-    offset, size = number_of(query.get("resultOffset")), number_of(query.get("resultRecordCount"))
+    offset, size = whole_number(query.get("resultOffset")), whole_number(query.get("resultRecordCount"))
     if not more:
         if empty and request.page == 1 and not offset:
             return Empty("no features")
@@ -106,7 +102,7 @@ def row_of(feature: Any) -> Any:
 def error_of(told: Any, status: int, headers: Mapping[str, str]) -> Outcome:
     """The outcome of the error in a body, whatever the status above it."""
     told = told if isinstance(told, dict) else {"message": told}
-    code = number_of(told.get("code")) or status
+    code = whole_number(told.get("code")) or status
     details = told.get("details")
     said = [in_words(told.get("message")), *(in_words(one) for one in (details if isinstance(details, list) else [details]) if one)]
     why = in_words(f"error {code}: {'; '.join(said)}")

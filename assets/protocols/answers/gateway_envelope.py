@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from assets.protocols.answers.numbers import written_number
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -119,16 +120,6 @@ class Envelope:
     ended: bool = True
 
 
-def number(value: Any) -> int | None:
-    """A whole number, from an int or a numeric string ("1,284" too); None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if 0 <= value < 10**15 else None
-    text = str(value).strip().replace(",", "") if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
-
-
 def envelope_of(response: Response, records_path: str, total_path: str) -> Envelope | None:
     """The envelope, parsed where the body is whole in `head`, else found in the head and tail. None: there is none."""
     text = response.head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -173,9 +164,9 @@ def _from_json(document: Any, records_path: str, total_path: str) -> Envelope | 
     return Envelope(
         code,
         _text(header.get("resultMsg")) or "",
-        number(_dig(document, total_path)),
-        number(around.get("numOfRows")),
-        number(around.get("pageNo")),
+        written_number(_dig(document, total_path)),
+        written_number(around.get("numOfRows")),
+        written_number(around.get("pageNo")),
         isinstance(body, dict) and last in body,
     )
 
@@ -211,9 +202,9 @@ def _from_text(head: bytes, tail: bytes, length: int, *, xml: bool, ended: bool 
     return Envelope(
         code,
         message,
-        number(field("totalCount")),
-        number(field("numOfRows")),
-        number(field("pageNo")),
+        written_number(field("totalCount")),
+        written_number(field("numOfRows")),
+        written_number(field("pageNo")),
         before != start or (("<items" if xml else '"items"') in start),
         ended,
     )

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from assets.protocols.answers.http_answers import by_status, keyed
 from assets.protocols.answers.json_pages import around, rows_of_pages
+from assets.protocols.answers.numbers import whole_number
 from assets.protocols.kernel import Body, Cursor, Empty, Malformed, Ok, Outcome, PageInfo, Request, Response, Step, Transient
 from assets.protocols.queries import QuerySource
 from assets.tables.readers.magic import kind_of
@@ -102,11 +103,10 @@ def _hear_xml(start: str, end: str, rows: str) -> Heard:
         return found.group(1).strip() if found else None
 
     root = re.search(r"<([A-Za-z_][\w.\-]*)[\s>]", start)
-    total = field("list_total_count") or field("total") or ""
     return Heard(
         field("CODE") or field("code"),
         field("MESSAGE") or field("message") or "",
-        int(total) if total.isascii() and total.isdigit() and len(total) < 16 else None,
+        whole_number(field("list_total_count") or field("total")),
         opening is not None,
         xml=True,
         ended=root is not None and end.rstrip().endswith(f"</{root.group(1)}>"),

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from assets.protocols.answers.numbers import whole_number
 from assets.protocols.kernel import Response
 
 _FORWARD = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\],]', re.DOTALL)
@@ -38,10 +39,7 @@ class Members:
     def number(self, name: str) -> int | None:
         """A whole number that is not negative, from an int or a numeric string; None for anything else ("unknown")."""
         value = self.values.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value if 0 <= value < 10**15 else None
-        text = value.strip() if isinstance(value, str) else ""
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+        return whole_number(value.strip() if isinstance(value, str) else value)
 
 
 def members_of(response: Response) -> Members | None:

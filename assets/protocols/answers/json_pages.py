@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assets.payload import Payload, as_payload
+from assets.protocols.answers.numbers import written_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,13 +49,7 @@ class Around:
 
     def number(self, name: str) -> int | None:
         """A whole number that is not negative, from an int or a numeric string ("1,284" too); None for anything else."""
-        value = self.fields.get(name)
-        if isinstance(value, bool) or value is None:
-            return None
-        if isinstance(value, int):
-            return value if 0 <= value < 10**15 else None
-        text = str(value).strip().replace(",", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+        return written_number(self.fields.get(name))
 
     def text(self, name: str) -> str | None:
         """The field as text; None where it is absent or null."""

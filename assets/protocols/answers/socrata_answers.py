@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from assets.protocols.answers.http_answers import by_status, retry_after
 from assets.protocols.answers.json_answers import in_words, odd_body
 from assets.protocols.answers.json_pages import Around, around, records_of, rows_of_records
+from assets.protocols.answers.numbers import whole_number
 from assets.protocols.answers.stamps import stamp_of, total_in, version_in
 from assets.protocols.kernel import (
     Auth,
@@ -160,10 +161,10 @@ def counted(feed: Feed, body: Body) -> tuple[int, datetime | None]:
     order = order_of(feed)
     rows = records_of(body.payload, (), order)
     one = rows[0] if isinstance(rows, list) and rows else None
-    text = str(one.get(COUNTED)) if isinstance(one, dict) else ""
-    if one is None or not (text.isascii() and text.isdigit() and len(text) < 16):
+    total = whole_number(one.get(COUNTED)) if isinstance(one, dict) else None
+    if one is None or total is None:
         raise order.refuse("the count of rows is no number", "look at the archived body")
-    return int(text), _moment(one.get("oldest_change"))
+    return total, _moment(one.get("oldest_change"))
 
 
 def judge_about(response: Response) -> Outcome:
@@ -183,8 +184,8 @@ def about(feed: Feed, body: Body) -> str | None:
     from assets.tables.readers.open import order_of
 
     told = next(iter(records_of(body.payload, (), order_of(feed))), None)
-    text = str(told.get("rowsUpdatedAt")) if isinstance(told, dict) else ""
-    return f"rows of {text}" if text.isascii() and text.isdigit() and len(text) < 16 else None
+    text = told.get("rowsUpdatedAt") if isinstance(told, dict) else None
+    return f"rows of {text}" if whole_number(text) is not None else None
 
 
 def last_id(tail: bytes) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 from assets.payload import Payload
 from assets.protocols.answers.canonical import MAX_CANONICAL_BYTES
 from assets.protocols.answers.json_members import members_of
+from assets.protocols.answers.numbers import whole_number
 from assets.protocols.answers.ows_exceptions import attributes_in
 from assets.protocols.kernel import BadRequest, Empty, Malformed, Ok, Outcome, PageInfo, Pending, Request, Response
 
@@ -44,12 +45,8 @@ class Seen:
 
     def number(self, *names: str) -> int | None:
         """The first of these that is a whole number; 'unknown' is none."""
-        for name in names:
-            value = self.fields.get(name)
-            text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-            if text.isascii() and text.isdigit() and len(text) < 16:
-                return int(text)
-        return None
+        found = (whole_number(self.fields.get(name)) for name in names)
+        return next((number for number in found if number is not None), None)
 
     @property
     def returned(self) -> int | None:
