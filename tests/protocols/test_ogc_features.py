@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
 from assets.protocols.answers.json_members import members_of
-from assets.protocols.answers.ogc_answers import EVERY, RECOUNT
+from assets.protocols.answers.json_pages import NO_MORE_PAGES
+from assets.protocols.answers.ogc_answers import RECOUNT
 from assets.protocols.kernel import (
     HEAD_BYTES,
     Cursor,
@@ -263,7 +264,7 @@ NEXT = f"{ITEMS}?offset=10"
 @pytest.mark.parametrize("total", [None, "unknown", -1, "-", [], True, 1.5])
 def test_a_total_that_is_none_leaves_the_end_to_the_links(total: Any) -> None:
     assert meant(page(10, total, NEXT)) == Ok(PageInfo(next_cursor=NEXT))
-    assert meant(page(3, total)) == Ok(PageInfo(page_size=EVERY))
+    assert meant(page(3, total)) == Ok(PageInfo(page_size=NO_MORE_PAGES))
 
 
 def test_a_total_holds_for_every_page() -> None:
@@ -290,7 +291,7 @@ def test_where_a_later_link_is_missing_the_total_is_asked_again() -> None:
 
 def test_what_search_engines_say_above_ten_thousand_is_no_total() -> None:
     assert meant(page(10, 10_000, NEXT)) == Ok(PageInfo(next_cursor=NEXT))
-    assert meant(page(10, 10_000), number=9) == Ok(PageInfo(page_size=EVERY))
+    assert meant(page(10, 10_000), number=9) == Ok(PageInfo(page_size=NO_MORE_PAGES))
     assert meant(page(10, 10_000), paging="offset") == Ok()
     assert outcome_name(meant(page(10, 10_000))) == "Malformed"
 

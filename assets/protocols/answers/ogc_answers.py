@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from assets.protocols.answers.http_answers import by_status
 from assets.protocols.answers.json_answers import in_words
 from assets.protocols.answers.json_members import Members
+from assets.protocols.answers.json_pages import NO_MORE_PAGES
 from assets.protocols.kernel import (
     BadRequest,
     Empty,
@@ -28,8 +29,6 @@ from assets.protocols.kernel import (
 
 RECOUNT = "recount"
 """The cursor of the page that is asked where no link leads on and rows are missing: what does numberMatched say now?"""
-EVERY = 10**15
-"""As a page's size: it is the last, however many rows it has."""
 SEARCH_WINDOW = 10_000
 """What search engines give as the number of all that they found above it; so it is no number to hold the rows against."""
 _BAD = ("InvalidParameterValue", "MissingParameterValue", "OperationNotSupported", "OptionNotSupported", "InvalidQuery")
@@ -49,7 +48,7 @@ def page_of(seen: Members, leads: str | None, *, first: bool, by_links: bool, ex
     if leads or not by_links:
         return Ok(PageInfo(total=total, next_cursor=leads if by_links else None))
     if total is None:
-        return Ok(PageInfo(page_size=EVERY))
+        return Ok(PageInfo(page_size=NO_MORE_PAGES))
     if first and returned is not None and returned < total:
         return Malformed(f"{returned} of {total} features came, and no link leads to the next page; see source.paging")
     return Ok(PageInfo(total=total, next_cursor=RECOUNT))
