@@ -18,13 +18,13 @@ from pydantic import Field, model_validator
 
 from assets.protocols.answers.file_answers import cut_in_a_line, not_the_file
 from assets.protocols.answers.http_answers import keyed
+from assets.protocols.answers.json_answers import is_empty_list
 from assets.protocols.answers.socrata_answers import (
     CHANGED,
     NeededToken,
     about,
     counted,
     counting,
-    is_empty,
     judge,
     judge_about,
     last_id,
@@ -150,7 +150,7 @@ class Socrata3(Protocol[Socrata3Source]):
             return found
         if source.mode == "export" and request.page > 1:
             return Malformed(f"the export ended before all {total_in(request.stamp)} rows that were counted")
-        if source.paging == "keyset" and not counting(request) and not is_empty(response.head):
+        if source.paging == "keyset" and not counting(request) and not is_empty_list(response.head):
             above = last_id(response.tail)
             if above is None:
                 return Malformed("the end of a page has no row with an :id to go on from; declare paging: number")

@@ -54,6 +54,11 @@ def whole_of(head: bytes, length: int) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def is_empty_list(head: bytes) -> bool:
+    """Whether the body, seen whole, is a list of nothing."""
+    return re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", head) is not None
+
+
 def in_words(text: object, most: int = 200) -> str:
     """What an agency said, for a reason: one line, short."""
     return re.sub(r"\s+", " ", str(text if text is not None else "")).strip()[:most]

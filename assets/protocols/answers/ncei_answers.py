@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.protocols.answers.file_answers import is_json
 from assets.protocols.answers.http_answers import by_status, retry_after
-from assets.protocols.answers.json_answers import in_words, odd_body, whole_of
+from assets.protocols.answers.json_answers import in_words, is_empty_list, odd_body, whole_of
 from assets.protocols.answers.json_pages import NO_MORE_PAGES, around, records_of, rows_of_pages, rows_of_records
 from assets.protocols.kernel import (
     AuthFailed,
@@ -58,7 +58,7 @@ def meaning(service: str, form: str, total: str, request: Request, response: Res
     if service == "data":
         if seen is None or seen.root != "[":
             return Malformed("no list of records")
-        nothing = seen.whole and re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", response.head)
+        nothing = seen.whole and is_empty_list(response.head)
         return (
             Empty("an empty list: the stations have nothing for these days") if nothing else Ok(PageInfo(page_size=NO_MORE_PAGES))
         )

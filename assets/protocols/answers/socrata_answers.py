@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from assets.protocols.answers.http_answers import by_status, retry_after
-from assets.protocols.answers.json_answers import in_words, odd_body
+from assets.protocols.answers.json_answers import in_words, is_empty_list, odd_body
 from assets.protocols.answers.json_pages import Around, around, records_of, rows_of_records
 from assets.protocols.answers.numbers import whole_number
 from assets.protocols.answers.stamps import stamp_of, total_in, version_in
@@ -94,7 +94,10 @@ def not_yet(request: Request, status: int, headers: Mapping[str, str]) -> Pendin
 
 def refused(response: Response) -> Outcome | None:
     """The outcome of an error in either of its forms, or of a status; None where the body decides."""
-    seen = around(response, None)
+    return _refused(response, around(response, None))
+
+
+def _refused(response: Response, seen: Around | None) -> Outcome | None:
     if response.status < 500 and seen is not None and (told := _error(seen, response.status, response.headers)) is not None:
         return told
     return by_status(response.status, response.headers)
@@ -102,12 +105,12 @@ def refused(response: Response) -> Outcome | None:
 
 def judge(request: Request, response: Response) -> Outcome:
     """What a list of rows, or of a count, means."""
-    told = refused(response)
+    seen = around(response, None)
+    told = _refused(response, seen)
     if told is not None:
         return told
     if (later := not_yet(request, response.status, response.headers)) is not None:
         return later
-    seen = around(response, None)
     odd = odd_body(response, seen)
     if odd is not None:
         return odd
@@ -117,7 +120,7 @@ def judge(request: Request, response: Response) -> Outcome:
     if promised and changed and promised != changed:
         return Malformed("the agency changed the data set while its pages were read; the next fetch begins anew")
     total = total_in(request.stamp)
-    if request.page == 1 and seen.whole and is_empty(response.head):
+    if request.page == 1 and seen.whole and is_empty_list(response.head):
         if counting(request):
             return Malformed("an empty list in place of a count")
         return Malformed(f"no rows where {total} were counted") if total else Empty("an empty list")
@@ -128,11 +131,6 @@ def judge(request: Request, response: Response) -> Outcome:
 def counting(request: Request) -> bool:
     """Whether the request asks for a count."""
     return COUNTED.encode() in (request.body or request.url.encode())
-
-
-def is_empty(head: bytes) -> bool:
-    """Whether the body is a list of nothing."""
-    return re.fullmatch(rb"(?:\xef\xbb\xbf)?\s*\[\s*\]\s*", head) is not None
 
 
 def _error(seen: Around, status: int, headers: Mapping[str, str]) -> Outcome | None:
