@@ -16,18 +16,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from assets.archive.fetches import CONFIRMING, FetchRecord, archive_key
 from assets.archive.records import StoredBody
 from assets.payload import Payload
+from assets.protocols.asking import Answer
 from assets.protocols.kernel import Ok, Request
 from assets.store import Store
 from assets.transport.exchange import Exchange
-
-if TYPE_CHECKING:
-    from assets.protocols.asking import Answer
 
 OLDEST_S = 7 * 86400.0
 """What lies here longer is swept, whosever it is: the feed may be gone."""
@@ -60,8 +58,6 @@ class Kept:
 
     def answer(self, request: Request, spool: Path, keep: Callable[[Answer], None]) -> Answer | None:
         """The answer that an unfinished fetch got for the step of that stamp, its body linked into `spool`, kept by `keep`."""
-        from assets.protocols.asking import Answer  # loads the feed's model, which loads the modules of this package
-
         told = self._read(request.stamp)
         if told is None or "exchange" not in told:
             return None

@@ -397,4 +397,4 @@ def registry() -> dict[str, Protocol[Any]]:
 
 
 def _modules(infos: Iterable[Any]) -> Iterator[str]:
-    return (i.name for i in infos if i.name not in ("kernel", "fetching", "asking", "ahead", "keeping", "pacing", "assets"))
+    return (i.name for i in infos if i.name not in ("kernel", "fetching", "asking", "ahead", "keeping", "kept", "pacing", "assets"))
