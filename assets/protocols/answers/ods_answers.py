@@ -197,8 +197,7 @@ def version_in(about: Any) -> str | None:
 
     Only `modified` moves where nothing but the description was edited, so it stands in only where the other is missing.
     """
-    inner = about.get("dataset") if isinstance(about, dict) and isinstance(about.get("dataset"), dict) else about
-    metas = inner.get("metas") if isinstance(inner, dict) else None
+    metas = _data_set(about).get("metas")
     default = metas.get("default") if isinstance(metas, dict) else None
     told = [default.get(name) for name in ("data_processed", "modified")] if isinstance(default, dict) else []
     return next((in_words(one, 60) for one in told if isinstance(one, str) and one.strip()), None)
@@ -206,5 +205,10 @@ def version_in(about: Any) -> str | None:
 
 def without_records(about: Any) -> bool:
     """Whether the data set says that it has no rows (only attachments)."""
-    inner = about.get("dataset") if isinstance(about, dict) and isinstance(about.get("dataset"), dict) else about
-    return isinstance(inner, dict) and inner.get("has_records") is False
+    return _data_set(about).get("has_records") is False
+
+
+def _data_set(about: Any) -> Mapping[str, Any]:
+    """The data set that is described, whether it stands there by itself or as a member."""
+    told = about if isinstance(about, dict) else {}
+    return told["dataset"] if isinstance(told.get("dataset"), dict) else told
