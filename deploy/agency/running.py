@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from deploy.agency.app import AgencyConfig, create_app
+from deploy.agency.app import Agency, AgencyConfig, create_app
 
 START_TIMEOUT_S = 20.0
 
@@ -60,12 +60,12 @@ def server(config: AgencyConfig, port: int, tls: Path | None = None) -> tuple[Se
 
 
 @contextmanager
-def running_agency(config: AgencyConfig | None = None, *, port: int = 0, tls: Path | None = None) -> Iterator[str]:
-    """The stand-in in a background thread; yields its base URL, http://127.0.0.1:PORT. Ends with the block.
+def running_server(config: AgencyConfig, *, port: int = 0, tls: Path | None = None) -> Iterator[tuple[Agency, str]]:
+    """The stand-in in a background thread; yields its memory and its base URL, http://127.0.0.1:PORT. Ends with the block.
 
     `tls`: an existing folder, where the file to trust will be authority.pem; the stand-in then speaks https.
     """
-    running, bound = server(config or AgencyConfig(), port, tls)
+    running, bound = server(config, port, tls)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, name="stand-in agency", daemon=True)
     thread.start()
     try:
@@ -74,8 +74,16 @@ def running_agency(config: AgencyConfig | None = None, *, port: int = 0, tls: Pa
             if time.monotonic() > deadline or not thread.is_alive():
                 raise RuntimeError("the stand-in agency did not start")
             time.sleep(0.01)
-        yield f"http{'s' * (tls is not None)}://127.0.0.1:{bound.getsockname()[1]}"
+        agency: Agency = running.config.app.state.agency  # type: ignore[union-attr]
+        yield agency, f"http{'s' * (tls is not None)}://127.0.0.1:{bound.getsockname()[1]}"
     finally:
         running.should_exit = running.force_exit = True
         thread.join(START_TIMEOUT_S)
         bound.close()
+
+
+@contextmanager
+def running_agency(config: AgencyConfig | None = None, *, port: int = 0, tls: Path | None = None) -> Iterator[str]:
+    """As `running_server`, with the base URL alone."""
+    with running_server(config or AgencyConfig(), port=port, tls=tls) as (_, url):
+        yield url

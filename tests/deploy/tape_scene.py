@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from assets.store import Store
 from assets.transport.http import TransportSettings
 from deploy.agency import DEMO_KEY, AgencyConfig
 from deploy.agency.app import Agency
-from deploy.agency.running import server
+from deploy.agency.running import running_server
 from tests.deploy.agency_client import Client, Got
 from tests.protocols.fetching_scene import Clock
 from tests.protocols.standin_scene import NOW, parsed
@@ -54,18 +53,8 @@ class Served:
 
 @contextmanager
 def served(config: AgencyConfig) -> Iterator[Served]:
-    running, bound = server(config, 0)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
-    thread.start()
-    while not running.started:
-        assert thread.is_alive()
-        threading.Event().wait(0.01)
-    try:
-        yield Served(running.config.app.state.agency, f"http://127.0.0.1:{bound.getsockname()[1]}")  # type: ignore[union-attr]
-    finally:
-        running.should_exit = running.force_exit = True
-        thread.join(20)
-        bound.close()
+    with running_server(config) as (agency, url):
+        yield Served(agency, url)
 
 
 @contextmanager

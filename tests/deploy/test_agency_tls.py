@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,7 +18,7 @@ from assets.store import Store
 from assets.transport import address
 from assets.transport.http import TransportSettings
 from deploy.agency.app import Agency, AgencyConfig
-from deploy.agency.running import running_agency, server
+from deploy.agency.running import running_agency, running_server
 from tests.protocols.fetching_scene import Clock
 from tests.protocols.standin_scene import NOW, feed_for
 
@@ -29,16 +29,10 @@ HOST, PATH = "www.faa.gov", "/air_traffic/flight_info/aeronav/aero_data/NASR_Sub
 @pytest.fixture(scope="module")
 def agency(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agency, int, Path]]:
     folder = tmp_path_factory.mktemp("tls")
-    running, bound = server(AgencyConfig(today=NOW.date()), 0, folder)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
-    thread.start()
-    while not running.started:
-        assert thread.is_alive()
-        threading.Event().wait(0.01)
-    yield running.config.app.state.agency, bound.getsockname()[1], folder / "authority.pem"  # type: ignore[union-attr]
-    running.should_exit = running.force_exit = True
-    thread.join(20)
-    bound.close()
+    with running_server(AgencyConfig(today=NOW.date()), tls=folder) as (served, url):
+        port = urlsplit(url).port
+        assert port is not None
+        yield served, port, folder / "authority.pem"
 
 
 def collected(port: int, folder: Path, **tls: Any) -> tuple[str, Ledger]:

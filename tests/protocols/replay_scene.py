@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +29,7 @@ from assets.tables.judging import JudgeExpectations
 from assets.transport.http import TransportSettings
 from deploy.agency import DEMO_KEY
 from deploy.agency.app import Agency, AgencyConfig
-from deploy.agency.running import server
+from deploy.agency.running import running_server
 from tests.protocols.fetching_scene import Clock
 from tests.protocols.standin_scene import NOW
 
@@ -125,23 +124,7 @@ def running_agencies(folder: Path, feeds: Path = FOLDER) -> Iterator[Agencies]:
     copied = folder / "feeds"
     shutil.copytree(feeds, copied, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     with ExitStack() as stack:
-        calm, calm_url = stack.enter_context(_running(copied))
-        rough, rough_url = stack.enter_context(_running(copied))
+        config = AgencyConfig(today=NOW.date(), feeds=copied)
+        calm, calm_url = stack.enter_context(running_server(config))
+        rough, rough_url = stack.enter_context(running_server(config))
         yield Agencies(copied, calm, calm_url, rough, rough_url)
-
-
-@contextmanager
-def _running(feeds: Path) -> Iterator[tuple[Agency, str]]:
-    running, bound = server(AgencyConfig(today=NOW.date(), feeds=feeds), 0)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
-    thread.start()
-    while not running.started:
-        if not thread.is_alive():
-            raise RuntimeError("the stand-in agency did not start")
-        threading.Event().wait(0.01)
-    try:
-        yield running.config.app.state.agency, f"http://127.0.0.1:{bound.getsockname()[1]}"  # type: ignore[union-attr]
-    finally:
-        running.should_exit = running.force_exit = True
-        thread.join(20)
-        bound.close()

@@ -10,7 +10,6 @@ import asyncio
 import json
 import random
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -47,7 +46,7 @@ from assets.transport.http import TransportSettings
 from deploy.agency.app import Agency, AgencyConfig
 from deploy.agency.engine import DEMO_KEY
 from deploy.agency.routes import Route
-from deploy.agency.running import server
+from deploy.agency.running import running_server
 from tests.protocols.fetching_scene import Clock
 
 KEY = DEMO_KEY
@@ -159,19 +158,8 @@ def scene(folder: Path, feed: Feed, rows: Sequence[Row] | bytes, *, suffix: str 
     """The stand-in on loopback while the block lasts. `route`: kind, host, path and options of the feed's one route."""
     write_sample(folder, feed, rows, suffix)
     one = Route(**{"id": feed.id, **route})
-    running, bound = server(AgencyConfig(feeds=folder / "feeds", routes=(one,), today=NOW.date()), 0)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
-    thread.start()
-    while not running.started:
-        assert thread.is_alive()
-        threading.Event().wait(0.01)
-    agency: Agency = running.config.app.state.agency  # type: ignore[union-attr]
-    try:
-        yield Scene(folder, feed, agency, f"http://127.0.0.1:{bound.getsockname()[1]}")
-    finally:
-        running.should_exit = running.force_exit = True
-        thread.join(20)
-        bound.close()
+    with running_server(AgencyConfig(feeds=folder / "feeds", routes=(one,), today=NOW.date())) as (agency, url):
+        yield Scene(folder, feed, agency, url)
 
 
 def parsed(feed: Feed, bodies: Sequence[Body]) -> list[tuple[str | None, ...]]:
