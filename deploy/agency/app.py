@@ -154,7 +154,7 @@ class Agency:
         if method not in route.engine.METHODS:
             return text(405, f"only {', '.join(route.engine.METHODS)}").with_headers(allow=", ".join(route.engine.METHODS)), route
         now = self.now().astimezone(SEOUL)
-        source = self._source(route, now)
+        source = self.source(route)
         if source is None:
             return _not_found(), route
         active = self._active(route)
@@ -190,7 +190,9 @@ class Agency:
             reply = conditional(reply, {k: v for k, v in headers.items() if k in ("range", "if-range")})
         return reply, route
 
-    def _source(self, route: Route, now: datetime) -> Source | None:
+    def source(self, route: Route) -> Source | None:
+        """What lies behind the route on this day in Seoul."""
+        now = self.now().astimezone(SEOUL)
         if route.kind == "tape":
             return Source(Path(), now, "synthetic", tape=self.tape)
         return source_of(route, now.date(), data=self.config.data, feeds=self.config.feeds)
@@ -228,9 +230,7 @@ class Agency:
         route = self.find(host, path, scheme) if scheme != "http" else None
         if route is None and not any(r.scheme == scheme != "http" and r.host == host for r in self.routes):
             return {"port": None}
-        source = (
-            source_of(route, self.now().astimezone(SEOUL).date(), data=self.config.data, feeds=self.config.feeds) if route else None
-        )
+        source = self.source(route) if route else None
         with self.lock:
             # Two collectors may ask at once; one server is opened.
             if self._closed:

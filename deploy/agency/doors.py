@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from deploy.agency.drops import GET, LIST, Laid, laid, unpacked
 from deploy.agency.engine import Asked, Fault
 from deploy.agency.replies import Reply
-from deploy.agency.routes import source_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,10 +68,7 @@ class Visit:
     def lies_there(self, path: str) -> Laid | None:
         """The file as it is at this moment, for its size and time. Not counted, and nothing happens to it."""
         agency, route = self.agency, self.agency.find(self.host, path, self.scheme)
-        if (
-            route is None
-            or (source := source_of(route, agency.now().date(), data=agency.config.data, feeds=agency.config.feeds)) is None
-        ):
+        if route is None or (source := agency.source(route)) is None:
             return None
         with agency.lock:
             faults = {one.name: Fault(one.count, one.argument) for one in agency.faults.get(route.id, [])}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ftplib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.agency.app import Agency, AgencyConfig
+from deploy.agency.doors import Visit
+from deploy.agency.routes import Route
 from tests.protocols.drop_faults import (
     FAILING,
     FILE,
@@ -23,6 +27,7 @@ from tests.protocols.drop_faults import (
     passes,
     unfinished_files_wait,
 )
+from tests.protocols.drop_scene import lay
 from tests.protocols.standin_scene import Scene
 
 SOURCE: dict[str, Any] = {"protocol": "ftp", "url": f"ftp://{HOST}/out/air"}
@@ -107,6 +112,18 @@ def test_parts_are_dealt_by_records(tmp_path: Path) -> None:
         record = standin.fetch(feed)
         assert standin.rows(record, feed) == [(a.strip('"'), b) for a, b in rows]
         assert asked(standin).count("GET") == 3
+
+
+def test_a_listing_and_the_time_of_a_file_are_of_the_same_day_in_seoul(tmp_path: Path) -> None:
+    for day in (24, 25):
+        lay(tmp_path / "kr.test.rows" / f"sample.2026-11-{day}.csv", FILE)
+    route = Route(id="kr.test.rows", editions="air", options={"name": "air.csv"}, **ROUTE)
+    agency = Agency(AgencyConfig(feeds=tmp_path, routes=(route,)))
+    agency.set_clock(datetime(2026, 11, 24, 16, tzinfo=UTC))
+    visit = Visit(agency, "ftp", HOST)
+    _, [(_, _, listed)] = visit.listing("/out/air")
+    file = visit.lies_there("/out/air/air.csv")
+    assert file is not None and file.modified == listed == datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def test_the_door_shows_nothing_of_this_machine(standin: Scene) -> None:
