@@ -19,6 +19,8 @@ from assets.transport.drops import DropFailed, empty_exchange
 from assets.transport.exchange import Exchange
 from assets.transport.s3 import exchange_s3, page_of
 from assets.transport.secrets import Secrets
+from deploy.agency.drops import sent
+from deploy.agency.engines import s3 as bucket
 from tests.protocols.drop_faults import (
     FAILING,
     FILE,
@@ -140,8 +142,11 @@ def test_a_marker_is_waited_for(tmp_path: Path) -> None:
         a_marker_is_waited_for(standin)
 
 
-def test_a_word_on_the_files_coding_changes_no_byte(standin: Scene) -> None:
+def test_a_word_on_the_files_coding_changes_no_byte(standin: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever laid the file there may have said Content-Encoding: the file is what lies there, and the archive holds it."""
+    monkeypatch.setattr(bucket, "sent", lambda reply, asked: sent(reply, asked).with_headers(content_encoding="gzip"))
+    record = standin.fetch()
+    assert standin.rows(record) == ROWS and asked(standin) == ["LIST", "LIST", "GET"]
     standin.fault("truncated_gzip")  # of the file here, not of the transport
     standin.fails("Malformed")
 
