@@ -22,7 +22,6 @@ from assets.protocols.asking import FetchCancelled, Lane
 from assets.protocols.failing import Stopped
 from assets.protocols.kernel import AuthFailed, Cursor, Gone, Outcome, QuotaExhausted, RateLimited, Request
 from assets.transport.exchange import Exchange
-from tests.protocols.fetching_scene import ROWS, Clock, World, _protocols, make_feed, page, register, world  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(autouse=True)
@@ -203,10 +202,9 @@ def test_another_offset_than_was_asked_for_is_out_of_step(done: bool) -> None:
 def test_pages_that_have_come_hold_the_lanes_back() -> None:
     """A page that is slow to come does not let the others run to the end of a large answer, all of it in memory."""
 
-    async def run() -> None:
+    async def test() -> None:
         asked = Asked()
-        async with Ahead(asked, asked.rest) as ahead:
-            ahead.start(10, 10_000, [Lane("a"), Lane("b"), Lane("c")], 1_000)
+        async with started(asked, total=10_000) as ahead:
             second = asyncio.create_task(ahead.answer(at(2)))
             await _turns()
             for number in range(3, 8):
@@ -219,4 +217,4 @@ def test_pages_that_have_come_hold_the_lanes_back() -> None:
             await third
             assert max(asked.pages) <= 3 + 2 * 3 - 1
 
-    asyncio.run(run())
+    run(test)
