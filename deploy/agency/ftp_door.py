@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
-import struct
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +14,7 @@ from pyftpdlib.ioloop import IOLoop  # type: ignore[import-untyped]
 from pyftpdlib.servers import FTPServer  # type: ignore[import-untyped]
 
 from deploy.agency.doors import Door, Visit
-from deploy.agency.replies import Reply
+from deploy.agency.replies import Reply, reset_when_closed
 
 POLL_S = 0.1
 # Without a handler the library would set up one of its own, and print every command.
@@ -75,8 +72,7 @@ class _Cut:
         if not body:
             channel = self._handler.data_channel
             if self._ending == "reset" and channel is not None:
-                with contextlib.suppress(OSError):
-                    channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                reset_when_closed(channel.socket)
             self._handler.ioloop.call_later(0, self._handler.close)
             if channel is not None:
                 self._handler.ioloop.call_later(0, channel.close)

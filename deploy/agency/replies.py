@@ -185,9 +185,13 @@ async def _break(scope: Scope, ending: Literal["close", "reset"]) -> None:
     while transport.get_write_buffer_size():  # noqa: ASYNC110  asyncio offers no event for it
         await asyncio.sleep(0.005)
     if ending == "reset":
-        connection = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_when_closed(transport.get_extra_info("socket"))
         transport.abort()
     else:
         transport.close()
+
+
+def reset_when_closed(connection: socket.socket) -> None:
+    """Closing it sends RST, not FIN."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import socket
 import stat
-import struct
 import threading
 import time
 from typing import Any
@@ -22,7 +21,7 @@ from paramiko.common import (
 from paramiko.sftp import SFTP_FAILURE, SFTP_NO_SUCH_FILE, SFTP_PERMISSION_DENIED
 
 from deploy.agency.doors import Door, Visit
-from deploy.agency.replies import Reply
+from deploy.agency.replies import Reply, reset_when_closed
 
 
 class _Names(paramiko.Message):
@@ -109,8 +108,7 @@ class _Files(paramiko.SFTPServerInterface):
     def break_off(self, ending: str) -> None:
         """End the whole connection, politely or not."""
         if ending == "reset" and isinstance(sock := self._connection.sock, socket.socket):
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_when_closed(sock)
         self._connection.close()
 
 
