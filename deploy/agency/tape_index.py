@@ -268,10 +268,10 @@ class TapeIndex:
     def _place(self) -> None:
         """Each answer at its address, in recorded order; then the addresses that were asked and never answered."""
         recorded = self.db.execute(
-            """select a.id, a.uri, a.headers, q.method, q.body, q.template from answer a join file on file.id = a.file
+            """select a.id, a.uri, q.method, q.body, q.template from answer a join file on file.id = a.file
             left join question q on q.id = a.question where played order by file.first, file.id, a.id"""
         )
-        for answer, uri, _, method, body, template in recorded:
+        for answer, uri, method, body, template in recorded:
             address = self._address(uri, method or "GET", body or "", template)
             if address is None:
                 self.left_out["of an address that is none"] += 1
