@@ -73,6 +73,16 @@ def fails_as(standin: Scene, fault: str, outcome: str, requests: int) -> None:
     assert standin.rows(standin.fetch()) == ROWS
 
 
+def asked_anew_where_it_breaks_off(standin: Scene) -> None:
+    """From the beginning, by servers that know no ranges under an ETag."""
+    standin.fault("file_cut:2")
+    assert standin.rows(standin.fetch()) == ROWS
+    assert asked(standin) == ["LIST", "LIST", "GET", "GET", "GET"]
+    standin.serve(FILE + b"x,1\n", "csv")
+    standin.fault("file_cut")
+    standin.fails("Transient")
+
+
 def unfinished_files_wait(standin: Scene) -> None:
     """A file that grows, or has an unfinished one's name, is not read; nor is it when there was an earlier one."""
     for fault in ("file_grows", "part_names"):

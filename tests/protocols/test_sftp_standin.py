@@ -19,6 +19,7 @@ from tests.protocols.drop_faults import (
     ROWS,
     a_marker_is_waited_for,
     asked,
+    asked_anew_where_it_breaks_off,
     drop_feed_of,
     drop_scene,
     fails_as,
@@ -63,12 +64,7 @@ def test_faults_that_stay_have_their_outcome(standin: Scene, fault: str, outcome
 
 
 def test_a_file_that_breaks_off_is_asked_for_anew(standin: Scene) -> None:
-    standin.fault("file_cut:2")
-    assert standin.rows(standin.fetch()) == ROWS
-    assert asked(standin) == ["LIST", "LIST", "GET", "GET", "GET"]
-    standin.serve(FILE + b"x,1\n", "csv")
-    standin.fault("file_cut")
-    standin.fails("Transient")
+    asked_anew_where_it_breaks_off(standin)
 
 
 def test_unfinished_files_wait(standin: Scene) -> None:
