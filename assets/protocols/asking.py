@@ -30,6 +30,7 @@ from assets.protocols.kernel import (
     RateLimited,
     Request,
     Response,
+    SourceBase,
     Transient,
 )
 from assets.protocols.pacing import next_delay_s, retry_after_s
@@ -137,6 +138,12 @@ class Lane:
     renew_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def quota_name(source: SourceBase) -> str:
+    """What the ledger counts a day's requests under: the quota that the feed names, else its address."""
+    where = urlsplit(source.address)
+    return source.limits.quota or f"{where.netloc}{where.path}"
+
+
 class Asker:
     """Asks on behalf of one fetch. `keep` gets every answer, failures included, before anything is done about it."""
 
@@ -154,8 +161,7 @@ class Asker:
         self._spool, self._keep = spool, keep
         self._source = feed.source
         self._limits = feed.source.limits
-        where = urlsplit(feed.source.address)
-        self._quota = self._limits.quota or f"{where.netloc}{where.path}"
+        self._quota = quota_name(feed.source)
         self._reported = datetime(1970, 1, 1, tzinfo=UTC)
         self._lanes = [Lane(holder)]
         self.bytes_read = self.responses = self.rows = 0

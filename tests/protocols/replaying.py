@@ -19,6 +19,7 @@ from typing import Any
 from assets.errors import FetchFailed
 from assets.feeds.load import next_times
 from assets.feeds.model import Feed
+from assets.protocols.asking import quota_name
 from assets.tables.judging import judge
 from assets.tables.staging import stage
 from orchestration.failures import failure_class
@@ -245,8 +246,8 @@ class _Replay:
         limits = self._strict.source.limits
         if limits.per_day is None:
             return False
-        name = limits.quota or _address(self.feed)
-        return not self._faulty.ledger.quota(name, per_day=limits.per_day, reset=limits.reset, now=self._faulty.clock.now()).allowed
+        name, now = quota_name(self._strict.source), self._faulty.clock.now()
+        return not self._faulty.ledger.quota(name, per_day=limits.per_day, reset=limits.reset, now=now).allowed
 
     # --- what is compared ---
 
@@ -314,13 +315,6 @@ class _Replay:
         for route, day, used, most in self.report.quota:
             if used > most:
                 self.report.wrong.append(f"{used} requests of {most} to {route} on {day}")
-
-
-def _address(feed: Feed) -> str:
-    from urllib.parse import urlsplit
-
-    where = urlsplit(feed.source.address)
-    return f"{where.netloc}{where.path}"
 
 
 def difference(feed: Feed, found: Values, wanted: Values) -> tuple[Values, Values, Values]:
