@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.benchmarks.measuring import ROOT, BenchmarkFailed, say
-from tests.benchmarks.pages_server import ROWS, page
+from tests.benchmarks.pages_server import ROWS, feed_of_pages, page, reply, served_by, until_told
 from tests.benchmarks.tables import Cell, Table
 
 NAME = "hosts"
@@ -33,21 +33,15 @@ def run(quick: bool) -> list[Table]:
     processes = 2 if quick else PROCESSES
     with TemporaryDirectory(prefix="madang-bench-") as folder:
         seen_at = Path(folder) / "seen.json"
-        command = [sys.executable, "-m", "tests.benchmarks.bench_hosts"]
-        with subprocess.Popen(
-            [*command, "serve", str(seen_at)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as server:
-            assert server.stdin is not None and server.stdout is not None
-            url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        here = "tests.benchmarks.bench_hosts"
+        with served_by(here, "serve", str(seen_at)) as url:
             started = time.perf_counter()
+            command = [sys.executable, "-m", here, "collect", url, folder]
             collectors = [
-                subprocess.Popen([*command, "collect", url, folder, str(n), str(processes), str(feeds), str(hosts)], cwd=ROOT)
-                for n in range(processes)
+                subprocess.Popen([*command, str(n), str(processes), str(feeds), str(hosts)], cwd=ROOT) for n in range(processes)
             ]
             codes = [collector.wait() for collector in collectors]
             seconds = time.perf_counter() - started
-            server.stdin.close()
-            server.wait()
         if any(codes):
             raise BenchmarkFailed(f"a collector ended with {codes}")
         seen = json.loads(seen_at.read_text(encoding="utf-8"))
@@ -95,7 +89,7 @@ async def _serve(seen_at: str) -> None:
             await asyncio.sleep(HOLD_S)
             body = page(offset, total)
             seen[host].append([start, time.monotonic()])
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            writer.write(reply(body))
             await writer.drain()
 
     async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,9 +98,7 @@ async def _serve(seen_at: str) -> None:
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
-    server = await asyncio.start_server(until_closed, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await until_told(await asyncio.start_server(until_closed, "127.0.0.1", 0))
     Path(seen_at).write_text(json.dumps(seen), encoding="utf-8")
 
 
@@ -114,19 +106,9 @@ async def _serve(seen_at: str) -> None:
 
 
 def _feed(number: int, hosts: int) -> Any:
-    from assets.feeds.model import Feed
-
-    source = {"protocol": "ckan", "base_url": f"http://agency{number % hosts}.example", "action": "datastore_search"}
     # every other feed of a host asks for pages ahead, and must leave the others their places
     limits = {"per_second": PER_SECOND, "concurrency": CONCURRENCY, "pages_at_once": CONCURRENCY if number // hosts % 2 else 1}
-    return Feed.model_validate(
-        {
-            "id": f"kr.bench.f{number}", "title": "Rows", "agency": {"name": "기관", "country": "KR"},
-            "licence": {"id": "KOGL-1", "url": "https://agency.example/licence"}, "schedule": {"cron": "0 3 * * *"},
-            "source": source | {"resource_id": f"r{number}", "size": ROWS, "limits": limits},
-            "contract": {"columns": [{"name": "id", "source": "_id", "type": "string"}]},
-        }
-    )  # fmt: skip
+    return feed_of_pages(f"kr.bench.f{number}", f"agency{number % hosts}.example", f"r{number}", limits, ("_id",))
 
 
 async def _collect(url: str, folder: str, which: int, processes: int, feeds: int, hosts: int) -> None:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.benchmarks.measuring import BenchmarkFailed, measured, say
-from tests.benchmarks.pages_server import PATH, ROWS, served
+from tests.benchmarks.pages_server import PATH, ROWS, feed_of_pages, served
 from tests.benchmarks.tables import Cell, Table, ratio
 
 NAME = "pages"
@@ -91,27 +91,13 @@ def madang(url: str, folder: str, at_once: int) -> tuple[int, float, float]:
 
     from assets.archive.fetches import open_bodies
     from assets.archive.ledger import Ledger
-    from assets.feeds.model import Feed
     from assets.protocols.fetching import FetchDeps, run_fetch
     from assets.store import Store
     from assets.tables.staging import stage
     from assets.transport.http import TransportSettings
 
-    source = {
-        "protocol": "ckan",
-        "base_url": "http://agency.example",
-        "action": "datastore_search",
-        "resource_id": "r",
-        "size": ROWS,
-    }
-    feed = Feed.model_validate(
-        {
-            "id": "kr.bench.rows", "title": "Rows", "agency": {"name": "기관", "country": "KR"},
-            "licence": {"id": "KOGL-1", "url": "https://agency.example/licence"}, "schedule": {"cron": "0 3 * * *"},
-            "source": source | {"size": ROWS, "limits": {"concurrency": at_once, "pages_at_once": at_once, "max_pages": 1_000_000}},
-            "contract": {"columns": [{"name": f"c{n}", "source": name, "type": "string"} for n, name in enumerate(COLUMNS)]},
-        }
-    )  # fmt: skip
+    limits = {"concurrency": at_once, "pages_at_once": at_once, "max_pages": 1_000_000}
+    feed = feed_of_pages("kr.bench.rows", "agency.example", "r", limits, COLUMNS)
     home = Path(folder)
     store, ledger = Store(f"file://{home}/store"), Ledger(f"sqlite:///{home}/ledger.db")
     deps = FetchDeps(store, ledger, TransportSettings(connect_to=url), {}, home / "work")
