@@ -15,7 +15,7 @@ from tests.benchmarks.measuring import ROOT, BenchmarkFailed, Measured, machine,
 from tests.benchmarks.tables import Table, ratio
 from tests.protocols.replaying import Report
 
-QUICK = ("csv", "definitions", "expectations")
+QUICK = ("csv", "definitions", "expectations", "hosts", "pages")
 """Those with a small size. The demo and the click are Dagster at work, which tests/main_job and tests/browser start."""
 
 
