@@ -1,16 +1,18 @@
 """Freshness as the design means it: when the agency was last asked with success, not when something last changed."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 from croniter import croniter
 
 from assets.archive.assets import archive_key_of
-from assets.archive.fetches import CONFIRMING
-from assets.archive.ledger import Ledger
 from assets.feeds.model import Feed, Schedule
 from assets.platform import Platform
+
+if TYPE_CHECKING:
+    from assets.archive.ledger import Ledger
 
 CONFIRMED_ON_TIME = "confirmed_on_time"
 MISSED_TICKS = 2
@@ -26,15 +28,12 @@ def last_due(schedule: Schedule, now: datetime, ticks: int = MISSED_TICKS) -> da
     return due.astimezone(UTC)
 
 
-def last_confirmed(ledger: Ledger, feed: Feed, due: datetime) -> datetime | None:
+def last_confirmed(ledger: "Ledger", feed: Feed, due: datetime) -> datetime | None:
     """When the agency was last asked with success; None: never. Of a partitioned feed, for the newest partition of that tick.
 
     A backfill of old years says nothing of the month that the schedule asks for.
     """
-    newest = next(iter(feed.due(due)), None)
-    if feed.partitions is None or newest is None:
-        return ledger.confirmed_at(feed.id)
-    return max((r.finished_at for r in ledger.history(feed.id) if r.partition == newest and r.outcome in CONFIRMING), default=None)
+    return ledger.confirmed_at(feed.id, next(iter(feed.due(due)), None))
 
 
 def confirmed_on_time(feed: Feed) -> dg.AssetChecksDefinition:

@@ -28,7 +28,9 @@ from assets.transport.secrets import BodyMasker
 if TYPE_CHECKING:
     from assets.archive.ledger import Ledger
 
-CONFIRMING = ("Ok", "Empty", "NotModified")
+ANSWERING = ("Ok", "Empty")
+"""Outcomes that say what the rows are."""
+CONFIRMING = (*ANSWERING, "NotModified")
 """Outcomes after which the feed is known to be as the table says (freshness counts these)."""
 MAX_DECODED_BYTES = 16 * 1024**3
 MAX_REVISITS = 8

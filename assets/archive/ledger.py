@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from assets.archive import database as db
-from assets.archive.fetches import CONFIRMING, FetchRecord, read_fetch_record
+from assets.archive.fetches import ANSWERING, CONFIRMING, FetchRecord, read_fetch_record
 from assets.archive.records import StoredBody
 from assets.errors import IntegrityError
 from assets.protocols.kernel import Validators
@@ -58,7 +58,9 @@ class Ledger:
         with self._db.write(f"fetches/{fetch.feed}") as connection:
             connection.execute(db.fetches.delete().where(db.fetches.c.fetch_id == fetch.fetch_id))
             connection.execute(db.fetches.insert().values(**vars(fetch)))
-            latest = connection.scalar(_fetches(fetch.feed, fetch.partition, ("Ok",)).with_only_columns(db.fetches.c.fetch_id))
+            latest = connection.scalar(
+                _latest(_fetches(fetch.feed, fetch.partition, ("Ok",))).with_only_columns(db.fetches.c.fetch_id)
+            )
             if fetch.outcome != "Ok" or latest != fetch.fetch_id:
                 return
             connection.execute(db.bodies.delete().where(*_of(fetch.feed, fetch.partition)))
@@ -72,11 +74,15 @@ class Ledger:
 
     def last(self, feed: str) -> FetchRecord | None:
         """The latest fetch, whatever its partition and outcome."""
-        return self._one(sa.select(db.fetches).where(db.fetches.c.feed == feed).order_by(*_LATEST).limit(1))
+        return self._one(_latest(sa.select(db.fetches).where(db.fetches.c.feed == feed)))
 
     def last_answered(self, feed: str, partition: str | None = None) -> FetchRecord | None:
         """The latest fetch of that partition that says what the rows are: Ok, or Empty."""
-        return self._one(_fetches(feed, partition, ("Ok", "Empty")))
+        return self._one(_latest(_fetches(feed, partition, ANSWERING)))
+
+    def answered(self, feed: str, partition: str | None = None) -> list[FetchRecord]:
+        """All fetches of that partition that say what the rows are, oldest first."""
+        return self._all(_fetches(feed, partition, ANSWERING))
 
     def history(self, feed: str, since: datetime | None = None, until: datetime | None = None) -> list[FetchRecord]:
         """Fetches that started in [since, until), oldest first."""
@@ -85,15 +91,15 @@ class Ledger:
             query = query.where(db.fetches.c.started_at >= since)
         if until is not None:
             query = query.where(db.fetches.c.started_at < until)
-        with self._db.read() as connection:
-            rows = connection.execute(query.order_by(db.fetches.c.started_at, db.fetches.c.fetch_id)).mappings().all()
-        return [_fetch_record(r) for r in rows]
+        return self._all(query)
 
-    def confirmed_at(self, feed: str) -> datetime | None:
-        """When the last Ok, Empty or NotModified fetch finished."""
+    def confirmed_at(self, feed: str, partition: str | None = None) -> datetime | None:
+        """When the last Ok, Empty or NotModified fetch finished, of that partition where one is named."""
         query = sa.select(sa.func.max(db.fetches.c.finished_at, type_=db.Utc)).where(
             db.fetches.c.feed == feed, db.fetches.c.outcome.in_(CONFIRMING)
         )
+        if partition is not None:
+            query = query.where(db.fetches.c.partition == partition)
         with self._db.read() as connection:
             at: datetime | None = connection.scalar(query)
         return at
@@ -117,6 +123,11 @@ class Ledger:
         with self._db.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return _fetch_record(row) if row else None
+
+    def _all(self, query: sa.Select[Any]) -> list[FetchRecord]:
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(*_ORDER)).mappings().all()
+        return [_fetch_record(r) for r in rows]
 
     # --- quotas, host limits, leases ---
 
@@ -230,14 +241,18 @@ def reindex(store: Store, ledger: Ledger, *, feed: str | None = None, only_missi
 
 
 # An id sorts by the second only: two fetches within one would come in any order.
-_LATEST = (db.fetches.c.started_at.desc(), db.fetches.c.fetch_id.desc())
+_ORDER = (db.fetches.c.started_at, db.fetches.c.fetch_id)
+
+
+def _latest(query: sa.Select[Any]) -> sa.Select[Any]:
+    return query.order_by(*(column.desc() for column in _ORDER)).limit(1)
 
 
 def _fetches(feed: str, partition: str | None, outcomes: Sequence[str]) -> sa.Select[Any]:
-    """The latest fetch with one of `outcomes`."""
+    """The fetches with one of `outcomes`."""
     c = db.fetches.c
     where = (c.feed == feed, c.partition.is_(None) if partition is None else c.partition == partition, c.outcome.in_(outcomes))
-    return sa.select(db.fetches).where(*where).order_by(*_LATEST).limit(1)
+    return sa.select(db.fetches).where(*where)
 
 
 def _of(feed: str, partition: str | None) -> tuple[sa.ColumnElement[bool], ...]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.archive.fetches import open_bodies
+from assets.archive.fetches import ANSWERING, open_bodies
 from assets.errors import MadangError, UnreadableSource
 from assets.tables import sql
 from assets.tables.index import WHOLE
@@ -48,7 +48,7 @@ def judge_fetch(
     limits: dict[str, Any],
 ) -> Judged:
     """Parse, stage and judge one archived fetch. An Empty fetch is a fetch of no rows."""
-    if record.outcome not in ("Ok", "Empty"):
+    if record.outcome not in ANSWERING:
         raise MadangError(
             f"a fetch that ended {record.outcome} has no rows", where=f"{feed.id} {record.fetch_id}", mend="fetch again"
         )
@@ -135,12 +135,12 @@ def fresh_folder(folder: Path) -> Path:
 
 def history(feed: Feed, ledger: Ledger, partition: str, until: FetchRecord | None, as_of: datetime | None) -> list[FetchRecord]:
     """The partition's fetches that carry an answer, oldest first: before `until`, and finished by `as_of`."""
-    answered = [r for r in ledger.history(feed.id) if r.outcome in ("Ok", "Empty") and (r.partition or WHOLE) == partition]
+    answered = ledger.answered(feed.id, None if partition == WHOLE else partition)
     if until is not None:
         answered = [r for r in answered if (r.started_at, r.fetch_id) < (until.started_at, until.fetch_id)]
     if as_of is not None:
         answered = [r for r in answered if r.finished_at <= as_of]
-    return sorted(answered, key=lambda r: (r.started_at, r.fetch_id))
+    return answered
 
 
 def rebuild(
@@ -182,5 +182,5 @@ def rebuild(
 def fetched_partitions(feed: Feed, ledger: Ledger) -> list[str]:
     """The partitions of which there is an answer, oldest first; only those that today's declaration could have."""
     assert feed.partitions is not None
-    known = {r.partition for r in ledger.history(feed.id) if r.outcome in ("Ok", "Empty") and r.partition}
+    known = {r.partition for r in ledger.history(feed.id) if r.outcome in ANSWERING and r.partition}
     return sorted(key for key in known if feed.partitions.is_key(feed.schedule, key))

@@ -26,7 +26,7 @@ def watch(event, arguments):
         seen.append(event)
 sys.addaudithook(watch)
 import orchestration.definitions
-heavy = [name for name in ("great_expectations", "torch", "datasets", "mlcroissant") if name in sys.modules]
+heavy = [name for name in ("great_expectations", "sqlalchemy", "rdflib", "torch", "datasets", "mlcroissant") if name in sys.modules]
 print(json.dumps({"seen": seen, "heavy": heavy, "jobs": len(orchestration.definitions.defs.resolve_all_job_defs())}))
 """
 
