@@ -177,25 +177,36 @@ class Partitions(Strict):
 
     def checked(self, schedule: Schedule, key: str, now: datetime, *, where: str) -> str:
         """The key, if there is such a partition by now; else DeclarationError with the first, the last and the form."""
-        there = self.keys(schedule, now)
-        if not there:
-            raise DeclarationError(
-                f"there is no partition yet: the first begins {self.start}", where=where, mend="wait, or mend partitions.start"
-            )
-        if key in (there[0], there[-1]) or (self.is_key(schedule, key) and there[0] <= key <= there[-1]):
-            return key
+        there = self._there(schedule, now, where)
+        return there[self._place(key, there, where)]
+
+    def between(self, schedule: Schedule, first: str | None, last: str | None, now: datetime, *, where: str) -> list[str]:
+        """The partitions from the one (None: the first there is) to the other (None: the last), both included, newest first.
+
+        DeclarationError where one is none.
+        """
+        there = self._there(schedule, now, where)
+        low = 0 if first is None else self._place(first, there, where)
+        high = len(there) - 1 if last is None else self._place(last, there, where)
+        if low > high:
+            raise DeclarationError(f"{there[low]} is after {there[high]}", where=where, mend="give the earlier one first")
+        return there[low : high + 1][::-1]
+
+    def _there(self, schedule: Schedule, now: datetime, where: str) -> list[str]:
+        if there := self.keys(schedule, now):
+            return there
+        raise DeclarationError(
+            f"there is no partition yet: the first begins {self.start}", where=where, mend="wait, or mend partitions.start"
+        )
+
+    def _place(self, key: str, there: list[str], where: str) -> int:
+        if key in there:
+            return there.index(key)
         raise DeclarationError(
             f"'{key[:40]}' is no partition: the first is {there[0]}, the last {there[-1]}",
             where=where,
             mend=f"write {WORDS[self.every]}",
         )
-
-    def between(self, schedule: Schedule, first: str, last: str, now: datetime, *, where: str) -> list[str]:
-        """The partitions from the one to the other, both included, newest first. DeclarationError where one is none."""
-        low, high = (self.checked(schedule, key, now, where=where) for key in (first, last))
-        if low > high:
-            raise DeclarationError(f"{first} is after {last}", where=where, mend="give the earlier one first")
-        return [key for key in reversed(self.keys(schedule, now)) if low <= key <= high]
 
     def clock_goes_back(self, schedule: Schedule) -> bool:
         """Whether an hour of these partitions comes twice in a year of theirs: two hours would have one key."""

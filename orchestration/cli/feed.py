@@ -188,11 +188,7 @@ def wanted_partitions(feed: Feed, partition: str | None, first: str | None, last
         if not (due := feed.due(now)):
             raise MadangError("no partition is due yet", where=feed.id, mend="madang feed check shows the first one")
         return due
-    there = feed.partitions.keys(feed.schedule, now)
-    ends = [
-        key if key is not None else at for key, at in zip((first, last), (there[0], there[-1]) if there else ("", ""), strict=True)
-    ]
-    return [*feed.partitions.between(feed.schedule, ends[0], ends[1], now, where=feed.id)]
+    return [*feed.partitions.between(feed.schedule, first, last, now, where=feed.id)]
 
 
 def _failure(failed: Sequence[tuple[str | None, str]], wanted: int, not_asked: Sequence[str]) -> str:
