@@ -75,8 +75,10 @@ def _judge(context: dg.OpExecutionContext, config: PartConfig, *, everything: bo
     platform: Platform = context.resources.platform
     with guard():
         feed = _feed(platform, config.feed)
-        wanted: list[str | None] = [feed.partition(config.partition or None, platform.now()) if config.partition else None]
-        if feed.partitions is not None and not config.partition:
+        wanted: list[str | None]
+        if feed.partitions is None or config.partition:
+            wanted = [feed.partition(config.partition or None, platform.now())]
+        else:
             wanted = [*fetched_partitions(feed, platform.ledger)]
         if not wanted:
             raise MadangError("nothing was ever fetched", where=feed.id, mend=f"madang feed run {feed.id}")
