@@ -184,7 +184,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(path.with_name(f".{path.name}.lock")):
                 if self.read_pointer(key).version != old.version:
-                    raise self._conflict(key)
+                    raise self.conflict(key)
                 part = path.with_name(f".{path.name}.part")
                 with part.open("wb") as file:
                     file.write(data)
@@ -197,12 +197,12 @@ class Store:
                 obstore.put(self._store, _checked(key), data, mode={"e_tag": old.version})
             except PreconditionError as error:
                 if self.read_pointer(key).version != old.version:
-                    raise self._conflict(key) from error
+                    raise self.conflict(key) from error
             else:
                 return
         with self._alone(key):
             if self.read_pointer(key).version != old.version:
-                raise self._conflict(key)
+                raise self.conflict(key)
             obstore.put(self._store, _checked(key), data)
 
     @contextmanager
@@ -228,7 +228,7 @@ class Store:
             finally:
                 self.delete(ticket)
             if time.monotonic() > deadline:
-                raise self._conflict(key)
+                raise self.conflict(key)
             time.sleep(0.05 + secrets.randbelow(200) / 1000)
 
     def _expired(self, ticket: str) -> bool:
@@ -253,7 +253,8 @@ class Store:
                 return value
         raise AssertionError("unreachable")
 
-    def _conflict(self, key: str) -> StoreConflict:
+    def conflict(self, key: str) -> StoreConflict:
+        """What is to be raised where somebody else moved the pointer."""
         return StoreConflict("another writer changed it meanwhile", where=f"{self.url}/{key}", mend="run again")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from assets.errors import IntegrityError, StoreConflict
+from assets.errors import IntegrityError
 from assets.store import Store
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def swap_partition(
     def change(value: dict[str, Any]) -> dict[str, Any]:
         now = TableIndex.model_validate(value) if value else None
         if (now.partitions.get(name) if now else None) != seen:
-            raise StoreConflict("another writer changed it meanwhile", where=f"{store.url}/{index_key(feed)}", mend="run again")
+            raise store.conflict(index_key(feed))
         return renew(now).as_json()
 
     store.update_pointer(index_key(feed), change)
