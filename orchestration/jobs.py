@@ -113,10 +113,10 @@ def _judge_part(context: dg.OpExecutionContext, platform: Platform, feed: Feed, 
     for check in check_results(feed, result.checks, set()):
         context.log.info(f"quality: {'passed' if check.passed else 'failed'}")
     result.raise_if_blocked()
-    key, found = table_key_of(feed), metadata_of(platform, feed, result)
     index = read_index(platform.store, feed.id)
+    key, found = table_key_of(feed), metadata_of(platform, feed, result, index)
     version = index.version_of(partition) if index else None
-    if version is None or (not result.changed and table_is_known(context.instance, platform.store, feed, partition)):
+    if version is None or (not result.changed and table_is_known(context.instance, feed, index, partition)):
         context.log_event(dg.AssetObservation(asset_key=key, partition=partition, metadata=found))
     else:
         tags = {DATA_VERSION_TAG: version}

@@ -19,9 +19,8 @@ from assets.errors import MadangError
 from assets.feeds.model import Feed
 from assets.feeds.partitions import CRONS, FORMS
 from assets.platform import Platform
-from assets.store import Store
 from assets.tables.build import is_current
-from assets.tables.index import confirm, read_index
+from assets.tables.index import TableIndex, confirm, read_index
 
 DATA_VERSION_TAG = "dagster/data_version"
 
@@ -101,9 +100,13 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
             record = fetch_feed(platform, feed, context.log.info, partition=partition)
         found = metadata_of(platform, feed, record)
         yield dg.AssetCheckResult(asset_key=archive_key_of(feed), check_name="confirmed", passed=True, metadata=found)
-        current = is_current(feed, record, platform.store) and table_is_known(context.instance, platform.store, feed, partition)
-        if record.outcome == "NotModified" and current:
-            confirm(platform.store, feed.id, record.finished_at)
+        store = platform.store
+        if (
+            record.outcome == "NotModified"
+            and is_current(feed, record, store)
+            and table_is_known(context.instance, feed, read_index(store, feed.id), partition)
+        ):
+            confirm(store, feed.id, record.finished_at)
             repeat_verdicts(context.instance, context.run_id, dg.AssetKey(["table", *feed.segments]), partition)
             context.log_event(dg.AssetObservation(asset_key=archive_key_of(feed), partition=partition, metadata=found))
             context.log.info(f"{feed.id}: nothing new since {found['unchanged since']}")
@@ -113,9 +116,8 @@ def archive_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
     return archive
 
 
-def table_is_known(instance: dg.DagsterInstance, store: Store, feed: Feed, partition: str | None = None) -> bool:
+def table_is_known(instance: dg.DagsterInstance, feed: Feed, index: TableIndex | None, partition: str | None = None) -> bool:
     """Whether Dagster knows the table that is live; a run killed after the swap left one that it has not heard of."""
-    index = read_index(store, feed.id)
     if index is None:
         return True
     return known_version(instance, dg.AssetKey(["table", *feed.segments]), partition) == index.version_of(partition)

@@ -22,7 +22,7 @@ from assets.feeds.model import Feed
 from assets.platform import Platform
 from assets.tables.build import build_table
 from assets.tables.expectations import judge_expectations
-from assets.tables.index import read_index
+from assets.tables.index import TableIndex, read_index
 from assets.tables.report import TableResult
 from quality.suite import check_names
 from quality.verdict import CheckResult
@@ -74,12 +74,12 @@ def table_asset(feed: Feed, guard: Guard) -> dg.AssetsDefinition:
         yield from check_results(feed, result.checks, set(GATES) | set(blocking))
         with guard():
             result.raise_if_blocked()
-        found = metadata_of(platform, feed, result)
-        if not result.changed and table_is_known(context.instance, platform.store, feed, partition):
+        index = read_index(platform.store, feed.id)
+        found = metadata_of(platform, feed, result, index)
+        if not result.changed and table_is_known(context.instance, feed, index, partition):
             context.log_event(dg.AssetObservation(asset_key=key, partition=partition, metadata=found))
             context.log.info(f"{feed.id}: the same rows as before, no new table")
             return
-        index = read_index(platform.store, feed.id)
         version = None if index is None else index.version_of(partition)
         yield dg.MaterializeResult(asset_key=key, metadata=found, data_version=None if version is None else dg.DataVersion(version))
 
@@ -140,7 +140,7 @@ def check_results(feed: Feed, checks: tuple[CheckResult, ...], named: set[str]) 
     )
 
 
-def metadata_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str, Any]:
+def metadata_of(platform: Platform, feed: Feed, result: TableResult, index: TableIndex | None) -> dict[str, Any]:
     """What a person wants to know of a table at night. Values only of columns cleared for it."""
     found: dict[str, Any] = {
         "dagster/row_count": result.rows,
@@ -154,7 +154,7 @@ def metadata_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str
         "unchanged": result.changes.unchanged,
         "origin": result.origin,
         "fetch": result.fetch_id,
-        **_part_of(platform, feed, result),
+        **_part_of(feed, result, index),
         "encoding": result.encoding or "",
         "unknown columns": ", ".join(result.unknown_columns) or "none",
         "Data Docs": dg.MetadataValue.url(f"{platform.reports_url}/reports/{feed.id}/{result.fetch_id}/index.html"),
@@ -166,9 +166,8 @@ def metadata_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str
     return found
 
 
-def _part_of(platform: Platform, feed: Feed, result: TableResult) -> dict[str, Any]:
+def _part_of(feed: Feed, result: TableResult, index: TableIndex | None) -> dict[str, Any]:
     """What is to be said of one partition, and of the others beside it."""
-    index = read_index(platform.store, feed.id)
     if feed.partitions is None or index is None:
         return {}
     old = sorted(name for name, part in index.partitions.items() if part.contract_sha256 != result.contract_sha256)

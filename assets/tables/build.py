@@ -112,8 +112,9 @@ def build_table(
 
     limits = {"threads": threads, "memory_limit": memory_limit}
     digest = contract_digest(feed)
-    _same_partitions(feed, record, read_index(store, feed.id))
-    record = _latest_if_rebuilding(feed, record, store, ledger, force)
+    index = read_index(store, feed.id)
+    _same_partitions(feed, record, index)
+    record = _latest_if_rebuilding(feed, record, index, ledger, force)
 
     def build(fetch: FetchRecord) -> TableResult:
         run = fresh_folder(workdir / "build" / feed.id / fetch.fetch_id)
@@ -146,9 +147,8 @@ def _swapped(build: _Build) -> TableResult:
     raise AssertionError("unreachable")
 
 
-def _latest_if_rebuilding(feed: Feed, record: FetchRecord, store: Store, ledger: Ledger, force: bool) -> FetchRecord:
+def _latest_if_rebuilding(feed: Feed, record: FetchRecord, index: TableIndex | None, ledger: Ledger, force: bool) -> FetchRecord:
     """A rebuild takes in every archived fetch, so it ends with the latest that is live, whichever was asked for."""
-    index = read_index(store, feed.id)
     part = index.partitions.get(record.partition or WHOLE) if index else None
     if part is None or part.comes_before(record) or not (force or part.contract_sha256 != contract_digest(feed)):
         return record
@@ -195,7 +195,7 @@ class _Build:
         checks = (*judgement.checks, merged.shrink_guard)
         if not merged.shrink_guard.passed:
             return self._result(part, quarantine, merged.counts, checks)
-        return self._publish(index, part, merged, quarantine, checks, older)
+        return self._publish(part, merged, quarantine, checks, older)
 
     def _merged(self, part: Partition | None, older: bool, rebuilding: bool, afresh: bool) -> Merged:
         """Merge with what is live, or, to rebuild or start afresh, with the archive replayed up to this fetch."""
@@ -224,7 +224,6 @@ class _Build:
 
     def _publish(
         self,
-        index: TableIndex | None,
         part: Partition | None,
         merged: Merged,
         quarantine: tuple[DataFile, ...],
