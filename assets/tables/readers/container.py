@@ -24,7 +24,7 @@ from assets.tables.readers.spec import Unpacking
 _PIECE = 1024 * 1024
 _FREE = 1024 * 1024
 """Bytes that a member may unpack to whatever its ratio: short texts compress well."""
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError,
     struct.error, IndexError,
 )  # fmt: skip
@@ -121,7 +121,7 @@ def opened(path: Path, where: str = "") -> zipfile.ZipFile:
     """Raises UnreadableSource where it is no ZIP archive that can be read."""
     try:
         return zipfile.ZipFile(path)
-    except _DAMAGE:
+    except DAMAGE:
         raise _refuse("no readable ZIP archive: damaged or cut off", where, _MEND) from None
 
 
@@ -134,7 +134,7 @@ def inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limits:
     try:
         with archive.open(info) as member:
             yield from _limited(member, info.compress_size, limits, f"member '{name[:100]}'", where)
-    except _DAMAGE:
+    except DAMAGE:
         raise _refuse(f"member '{name[:100]}' is damaged (its checksum or its end is wrong)", where, _MEND) from None
 
 

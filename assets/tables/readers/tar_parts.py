@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from assets.errors import UnreadableSource
-from assets.tables.readers.container import decoded_name, leads_outside
+from assets.tables.readers.container import DAMAGE, decoded_name, leads_outside
 from assets.tables.readers.spec import Unpacking
 
 BLOCK = 512
@@ -58,15 +57,20 @@ def tar_members(path: Path, limits: Unpacking, where: str = "") -> list[Member]:
         return list(_walk(file, path.stat().st_size, limits.max_members, where))
 
 
-def whole_files(members: list[Member], where: str = "") -> dict[str, list[Member]]:
-    """The parts of each file in their order, files by name; a member without a part's number is a file of one part."""
+def whole_files(path: Path, limits: Unpacking, where: str = "") -> dict[str, list[Member]]:
+    """The parts of each file of a tar in their order, files by name; a member without a part's number is a file of one part.
+
+    UnreadableSource where a part is missing, where two claim one place, or where there is no file at all.
+    """
     files: dict[str, dict[int, Member]] = {}
-    for member in members:
+    for member in tar_members(path, limits, where):
         part = _PART.fullmatch(member.name)
         name, at = (part[1], int(part[2])) if part else (member.name, 0)
         if at in files.setdefault(name, {}):
             raise _refuse(f"the tar has two parts of '{name[:100]}' for byte {at:,}", where, "ask the agency which one counts")
         files[name][at] = member
+    if not files:
+        raise _refuse("a tar without a file", where, _MEND)
     for name, parts in files.items():
         _complete(name, sorted(parts.items()), where)
     return {name: [part for _, part in sorted(files[name].items())] for name in sorted(files)}
@@ -77,9 +81,7 @@ def join_parts(path: Path, limits: Unpacking, into: Path, where: str = "") -> li
 
     The bytes of no member are taken for more than they are: what is written is at most the size of the tar.
     """
-    files = whole_files(tar_members(path, limits, where), where)
-    if not files:
-        raise _refuse("a tar without a file", where, _MEND)
+    files = whole_files(path, limits, where)
     check_room(into, 2 * sum(part.size for parts in files.values() for part in parts), "joining the parts", where)
     out = []
     with path.open("rb") as source:
@@ -98,9 +100,7 @@ def check_parts(path: Path, limits: Unpacking, where: str = "") -> None:
 
     Reads headers and directories only, so that gigabytes can be looked at before they count as fetched.
     """
-    files = whole_files(tar_members(path, limits, where), where)
-    if not files:
-        raise _refuse("a tar without a file", where, _MEND)
+    files = whole_files(path, limits, where)
     with path.open("rb") as source:
         for name, parts in files.items():
             joined = _Joined(source, parts)
@@ -149,7 +149,7 @@ def _directory(joined: _Joined, name: str, where: str) -> None:
     try:
         with zipfile.ZipFile(io.BufferedReader(joined)):
             return
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError, struct.error, EOFError):
+    except DAMAGE:
         what = f"'{name[:100]}' is no readable ZIP archive: a part of it is missing or damaged"
         raise _refuse(what, where, "run the feed again; if it stays so, the agency's archive is incomplete") from None
 
