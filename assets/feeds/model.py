@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from assets.errors import DeclarationError
 from assets.feeds.partitions import Partitions
 from assets.protocols.kernel import Protocol, SourceBase, registry
-from assets.protocols.periods import ZoneName, divides
+from assets.protocols.periods import Lag, ZoneName, divides
 from assets.protocols.queries import SPAN_PLACES, QuerySource, Window, places_of
 from quality.contract import Contract, ExpectationSpec, Strict
 
@@ -49,7 +49,7 @@ class Licence(Strict):
 class Schedule(Strict):
     cron: str = Field(description="Five-field cron expression, in `timezone`.")
     timezone: ZoneName = "Asia/Seoul"
-    lag: timedelta = Field(
+    lag: Lag = Field(
         timedelta(0),
         description="From a period's end to its data: PT20M, P3D. The default of source.window.lag and partitions.lag.",
     )

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from assets.errors import DeclarationError
-from assets.protocols.periods import Every, ZoneName, before, cut, floor, following
+from assets.protocols.periods import Every, Lag, ZoneName, before, cut, floor, following
 from quality.contract import Name, Strict
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Partitions(Strict):
         description="Where the first one begins: 2020-01-01, or shorter, 2020-01 or 2020."
     )
     timezone: ZoneName | None = Field(None, description="Zone in which partitions begin; default: the schedule's.")
-    lag: timedelta | None = Field(
+    lag: Lag | None = Field(
         None, description="From a partition's end to its data: until then no run asks for it by itself. Default: schedule.lag."
     )
     running: bool = Field(False, description="The period that has not ended yet is a partition, too.")
@@ -91,13 +91,6 @@ class Partitions(Strict):
             return date.fromisoformat(text + {4: "-01-01", 7: "-01"}.get(len(text), ""))
         except ValueError:
             raise ValueError(f"'{value}' is no day: write 2020-01-01") from None
-
-    @field_validator("lag")
-    @classmethod
-    def _waits(cls, value: timedelta | None) -> timedelta | None:
-        if value is not None and value < timedelta(0):
-            raise ValueError("'lag' is how long to wait, and is not negative")
-        return value
 
     @model_validator(mode="after")
     def _begins_a_period(self) -> Partitions:

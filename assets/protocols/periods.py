@@ -22,6 +22,16 @@ def _known(name: str) -> str:
 
 ZoneName = Annotated[str, AfterValidator(_known)]
 """The name of a time zone in a declaration."""
+
+
+def _not_negative(wait: timedelta) -> timedelta:
+    if wait < timedelta(0):
+        raise ValueError("'lag' is how long to wait, and is not negative")
+    return wait
+
+
+Lag = Annotated[timedelta, AfterValidator(_not_negative)]
+"""How long a declaration waits from the end of a period to its data."""
 Every = Literal["hour", "day", "week", "month", "quarter", "year"]
 LENGTHS: tuple[Every, ...] = ("hour", "day", "week", "month", "quarter", "year")
 """From the shortest to the longest."""

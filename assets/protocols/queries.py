@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from assets.protocols.kernel import SourceBase, Step, When
-from assets.protocols.periods import Every, ZoneName, before, cut, floor, following
+from assets.protocols.periods import Every, Lag, ZoneName, before, cut, floor, following
 from quality.contract import Strict
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Window(Strict):
     catch_up: int = Field(
         0, ge=0, le=1_000, description="After days without an answer: how many earlier periods at most are asked for again."
     )
-    lag: timedelta = Field(
+    lag: Lag = Field(
         timedelta(0),
         description="From the end of a period (or a moment of `at`) to its data: PT10M, P3D. Default: schedule.lag (not running).",
     )
@@ -71,8 +71,6 @@ class Window(Strict):
             raise ValueError("a window has either 'every', the length of its periods, or 'at', times of day")
         if self.at and self.running:
             raise ValueError("'running' belongs to 'every': a moment has no end")
-        if self.lag < timedelta(0):
-            raise ValueError("'lag' is how long to wait, and is not negative")
         return self
 
 
