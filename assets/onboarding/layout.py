@@ -10,18 +10,25 @@ import gzip
 import io
 import json
 import re
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from assets.errors import UnreadableSource
 from assets.onboarding.words import Note
+from assets.tables.readers.container import DAMAGE, inflated, members, opened
 from assets.tables.readers.magic import NAMES, kind_of
+from assets.tables.readers.spec import Unpacking
 
 LOOK_BYTES = 4 * 1024 * 1024
 """So much of a file, unpacked, is looked at."""
+HEAD_BYTES = 64 * 1024
+"""And so much of the other members of a ZIP, for their headers alone."""
+MOST_MEMBERS = 200
+SHOWN_MEMBERS = 8
 _TABLES = {".csv": "csv", ".tsv": "tsv", ".txt": "csv", ".json": "json", ".jsonl": "jsonl", ".geojson": "geojson", ".xml": "xml",
            ".xls": "xls", ".xlsx": "xlsx", ".parquet": "parquet"}  # fmt: skip
 
@@ -55,35 +62,79 @@ def layout_of(path: Path, name: str) -> Layout:
 def _read(packed: Any) -> bytes:
     try:
         return bytes(packed.read(LOOK_BYTES))
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise UnreadableSource(
             f"the archive cannot be unpacked ({type(error).__name__})", mend="ask the agency for it anew"
         ) from None
 
 
 def _zip(path: Path, suffix: str) -> Layout:
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
-        raise UnreadableSource("a ZIP archive that cannot be opened", mend="ask the agency for it anew") from None
-    with archive:
-        members = [m for m in archive.infolist() if not m.is_dir()]
-        if any(m.filename == "xl/workbook.xml" for m in members):
-            return Layout({"format": "xlsx"}, notes=(Note("sheet"),))
-        tables = sorted((m for m in members if Path(m.filename.lower()).suffix in _TABLES), key=lambda m: -m.file_size)
-        if not tables:
-            raise UnreadableSource("a ZIP archive without a table that Madang reads", mend="look at what is in it")
-        ending = Path(tables[0].filename.lower()).suffix
-        with archive.open(tables[0]) as packed:
-            inner = _plain(_read(packed), ending)
+    limits = Unpacking()
+    found = members(path, limits)
+    if "xl/workbook.xml" in found:
+        return Layout({"format": "xlsx"}, notes=(Note("sheet"),))
+    tables = sorted((name for name in found if Path(name.lower()).suffix in _TABLES), key=lambda name: -found[name].file_size)
+    if not tables:
+        raise UnreadableSource("a ZIP archive without a table that Madang reads", mend="look at what is in it")
+    ending = Path(tables[0]).suffix
+    alike = [name for name in tables if Path(name).suffix == ending]
+    with opened(path) as archive:
+
+        def head(name: str, most: int = LOOK_BYTES) -> bytes:
+            return _first(inflated(archive, found[name], name, limits), most)
+
+        data = head(tables[0])
+        inner = _plain(data, ending.lower())
+        header = _header(data, inner)
+        others = [name for name in alike[1:MOST_MEMBERS] if _other_columns(head(name, HEAD_BYTES), ending.lower(), header)]
     shape: dict[str, Any] = dict(inner.shape)
     if suffix != ".zip":
         shape["container"] = "zip"
     notes = inner.notes
-    if len(members) > 1:
-        shape["member"] = f"*{ending}"
-        notes = (*notes, Note("members", {"count": len(members), "member": f"*{ending}"}))
+    if len(found) > 1:
+        shape["member"] = _pattern(tables[0], alike, others) if others else f"*{ending}"
+        key = "members_differ" if others else "members"
+        listed = ", ".join(sorted([tables[0], *others])[:SHOWN_MEMBERS])
+        notes = (*notes, Note(key, {"count": len(found), "member": shape["member"], "names": listed}))
     return Layout(shape, inner.encoding, notes)
+
+
+def _first(pieces: Iterator[bytes], most: int) -> bytes:
+    data = b""
+    for piece in pieces:
+        data += piece
+        if len(data) >= most:
+            break
+    return data[:most]
+
+
+def _header(data: bytes, found: Layout) -> tuple[int, frozenset[str]] | None:
+    """The line of the header in a CSV file, and its names; None where the format has no header, or the file none."""
+    dialect = found.shape.get("csv", {})
+    if found.shape["format"] not in ("csv", "tsv") or (line := dialect.get("header_row", 1)) == 0:
+        return None
+    delimiter = "\t" if found.shape["format"] == "tsv" else dialect.get("delimiter", ",")
+    rows = list(csv.reader(io.StringIO(_text(data)[0]), delimiter=delimiter))
+    return (line, frozenset(cell.strip() for cell in rows[line - 1])) if len(rows) >= line else None
+
+
+def _other_columns(data: bytes, ending: str, header: tuple[int, frozenset[str]] | None) -> bool:
+    """Whether a member has another header, or the same on another line: one declaration cannot read both."""
+    if header is None:
+        return False
+    try:
+        return _header(data, _plain(data, ending)) != header
+    except UnreadableSource:
+        return True
+
+
+def _pattern(first: str, alike: Sequence[str], others: Sequence[str]) -> str:
+    """A glob for the members of one table, and for none of the others."""
+    same = [name for name in alike if name not in others]
+    low, high = min(same), max(same)
+    start = low[: next((n for n, (one, other) in enumerate(zip(low, high, strict=False)) if one != other), len(low))]
+    glob = f"{escape(start)}*{Path(first).suffix}"
+    return glob if len(same) > 1 and not any(fnmatchcase(name, glob) for name in others) else escape(first)
 
 
 def _plain(data: bytes, suffix: str, *, whole: bool = False) -> Layout:

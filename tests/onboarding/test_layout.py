@@ -35,6 +35,18 @@ def zipped(**members: bytes) -> bytes:
     return out.getvalue()
 
 
+def locked(archive: bytes) -> bytes:
+    """A ZIP of one member, with the mark of a password in both places that have it."""
+    entry = archive.index(b"PK\x01\x02")
+    return archive[:6] + b"\x01" + archive[7 : entry + 8] + b"\x01" + archive[entry + 9 :]
+
+
+def packed_by(archive: bytes, method: int) -> bytes:
+    """A ZIP of one member that says it is compressed by this method: 9 is the Deflate64 of the Windows Explorer."""
+    entry = archive.index(b"PK\x01\x02")
+    return archive[:8] + bytes([method]) + archive[9 : entry + 10] + bytes([method]) + archive[entry + 11 :]
+
+
 @pytest.mark.parametrize(("coding", "declared"), [("utf-8", None), ("utf-8-sig", None), ("cp949", "cp949"), ("utf-16", None)])
 def test_encodings(coding: str, declared: str | None, tmp_path: Path) -> None:
     found = laid(tmp_path, CSV.encode(coding))
@@ -86,6 +98,26 @@ def test_json_lines_xml_and_containers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("members", "pattern", "note"),
+    [
+        ({"2025__csv": CSV, "2026__csv": CSV}, "*.csv", "members"),
+        ({"2025__csv": f"현황\n{CSV}", "2026__csv": CSV}, "2025.csv", "members_differ"),
+        ({"stops__txt": CSV, "trips__txt": "a,b\n1,2\n"}, "stops.txt", "members_differ"),
+        ({"loans[2025]__csv": CSV, "loans[2026]__csv": CSV, "codes__csv": "a,b\n1,2\n"}, "loans[[]202*.csv", "members_differ"),
+        ({"a1__csv": CSV, "b1__csv": CSV, "codes__csv": "a,b\n1,2\n"}, "a1.csv", "members_differ"),
+    ],
+)
+def test_members_of_other_columns_are_not_read_into_one_table(
+    members: dict[str, str], pattern: str, note: str, tmp_path: Path
+) -> None:
+    body = zipped(**{name: text.encode() for name, text in members.items()})
+    found = laid(tmp_path, body, "x.zip")
+    assert found.shape["member"] == pattern and [n.key for n in found.notes if "member" in n.key] == [note]
+    sample = look_at_file(tmp_path / "body", "x.zip", country="KR")
+    assert sample.sources == ("도서관명", "기준월", "대출권수")
+
+
+@pytest.mark.parametrize(
     ("body", "name", "said"),
     [
         (b"<!DOCTYPE html><html><body>closed</body></html>", "rows.csv", "HTML page"),
@@ -94,7 +126,9 @@ def test_json_lines_xml_and_containers(tmp_path: Path) -> None:
         (b'{"a": [{"b": 1', "x.json", "does not end"),
         (b"   \n  \n", "x.csv", "without a line"),
         (zipped(note__pdf=b"%PDF-"), "x.zip", "without a table"),
-        (b"PK\x03\x04 broken", "x.zip", "cannot be opened"),
+        (b"PK\x03\x04 broken", "x.zip", "damaged or cut off"),
+        (locked(zipped(rows__csv=CSV.encode())), "x.zip", "'rows.csv' is encrypted"),
+        (packed_by(zipped(rows__csv=CSV.encode()), 9), "x.zip", "compressed by method 9"),
     ],
 )
 def test_what_is_no_table_says_what_it_is(body: bytes, name: str, said: str, tmp_path: Path) -> None:
