@@ -231,11 +231,12 @@ def _secrets(document: Document, file: str, node: Any, loc: Location) -> Iterato
             if named and looks_like_key(str(value)):
                 yield Problem(file, document.line(here), dotted(here), "holds what looks like a key", _PUT_IN_ENVIRONMENT)
             yield from _secrets(document, file, value, here)
-    elif isinstance(node, str) and "://" in node and not any(c.isspace() for c in node) and _key_in_url(node):
+    elif isinstance(node, str) and "://" in node and not any(c.isspace() for c in node) and key_in_url(node):
         yield Problem(file, document.line(loc), dotted(loc), "has a user, password or key in its URL", _PUT_IN_ENVIRONMENT)
 
 
-def _key_in_url(url: str) -> bool:
+def key_in_url(url: str) -> bool:
+    """Whether a user, a password or a key stands in the address itself, in place of a variable's name."""
     try:
         parts = urlsplit(url)
     except ValueError:

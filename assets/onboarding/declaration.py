@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from assets.errors import MadangError
 from assets.feeds.load import FEED_FILE
 from assets.feeds.model import FEED_ID
 from assets.onboarding.columns import Proposal
 from assets.onboarding.looking import Sample
 from assets.onboarding.naming import column_name
+from assets.onboarding.words import Refused
 
 ZONES = {
     "KR": "Asia/Seoul",
@@ -110,16 +110,19 @@ def _scalar(value: Any) -> str:
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
-def write_feed(folder: Path, answers: Answers, text: str) -> Path:
-    """Write `<folder>/<id>/feed.yaml`; MadangError where there is one already, or the id is none."""
-    if not re.fullmatch(FEED_ID, answers.id):
-        raise MadangError(
-            f"'{answers.id[:80]}' is no feed id",
-            mend="lower-case words joined by _, segments joined by '.': kr.hanbit.library_loans",
-        )
-    path = folder / answers.id / FEED_FILE
+def free_place(folder: Path, id_: str) -> Path:
+    """Where the declaration of a new feed goes, `<folder>/<id>/feed.yaml`. Refused where one is there, or the id is none."""
+    if not re.fullmatch(FEED_ID, id_):
+        raise Refused("no_id", id=id_[:80])
+    path = folder / id_ / FEED_FILE
     if path.exists():
-        raise MadangError("there is a feed already", where=str(path), mend="choose another id, or change that file")
+        raise Refused("taken", where=str(path))
+    return path
+
+
+def write_feed(folder: Path, answers: Answers, text: str) -> Path:
+    """Write the declaration into its `free_place`."""
+    path = free_place(folder, answers.id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from assets.errors import UnreadableSource
-from assets.onboarding.words import Note
+from assets.onboarding.words import NoTable, Note
 from assets.tables.readers.container import DAMAGE, inflated, members, opened
-from assets.tables.readers.magic import NAMES, kind_of
-from assets.tables.readers.spec import Unpacking
+from assets.tables.readers.magic import kind_of
+from assets.tables.readers.spec import FileShape, Unpacking
 
 LOOK_BYTES = 4 * 1024 * 1024
 """So much of a file, unpacked, is looked at."""
@@ -43,8 +43,11 @@ class Layout:
     """What a person should look at."""
 
 
-def layout_of(path: Path, name: str) -> Layout:
-    """The layout of one file. `name`: its file name or address. Raises UnreadableSource where it is no table that Madang reads."""
+def layout_of(path: Path, name: str, address: str | None = None) -> Layout:
+    """The layout of one file. `name`: its file name; `address`: where the agency has it, when that is another name.
+
+    Raises UnreadableSource where it is no table that Madang reads.
+    """
     with path.open("rb") as file:
         head = file.read(LOOK_BYTES)
     kind = kind_of(head[:8192])
@@ -52,30 +55,32 @@ def layout_of(path: Path, name: str) -> Layout:
     if kind == "gzip":
         with gzip.open(io.BytesIO(head)) as packed:
             inner = _read(packed)
-        found = _plain(inner, Path(name.lower().removesuffix(".gz")).suffix)
-        return Layout({**found.shape, **({} if suffix == ".gz" else {"container": "gzip"})}, found.encoding, found.notes)
-    if kind == "zip":
-        return _zip(path, suffix)
-    return _plain(head, suffix, whole=len(head) < LOOK_BYTES)
+        found, container = _plain(inner, Path(name.lower().removesuffix(".gz")).suffix), "gzip"
+    elif kind == "zip":
+        found, container = _zip(path)
+    else:
+        found, container = _plain(head, suffix, whole=len(head) < LOOK_BYTES), "none"
+    # What the end of the address says is not declared; a download by number says nothing, whatever the file in hand is called.
+    said = FileShape(format="csv").container_of(name if address is None else address)
+    return found if said == container else Layout({**found.shape, "container": container}, found.encoding, found.notes)
 
 
 def _read(packed: Any) -> bytes:
     try:
         return bytes(packed.read(LOOK_BYTES))
     except DAMAGE as error:
-        raise UnreadableSource(
-            f"the archive cannot be unpacked ({type(error).__name__})", mend="ask the agency for it anew"
-        ) from None
+        raise NoTable("damaged", error=type(error).__name__) from None
 
 
-def _zip(path: Path, suffix: str) -> Layout:
+def _zip(path: Path) -> tuple[Layout, str]:
+    """The layout, and the container: a workbook is a ZIP too, and is in none."""
     limits = Unpacking()
     found = members(path, limits)
     if "xl/workbook.xml" in found:
-        return Layout({"format": "xlsx"}, notes=(Note("sheet"),))
+        return Layout({"format": "xlsx"}, notes=(Note("sheet"),)), "none"
     tables = sorted((name for name in found if Path(name.lower()).suffix in _TABLES), key=lambda name: -found[name].file_size)
     if not tables:
-        raise UnreadableSource("a ZIP archive without a table that Madang reads", mend="look at what is in it")
+        raise NoTable("zip_without_table")
     ending = Path(tables[0]).suffix
     alike = [name for name in tables if Path(name).suffix == ending]
     with opened(path) as archive:
@@ -88,15 +93,13 @@ def _zip(path: Path, suffix: str) -> Layout:
         header = _header(data, inner)
         others = [name for name in alike[1:MOST_MEMBERS] if _other_columns(head(name, HEAD_BYTES), ending.lower(), header)]
     shape: dict[str, Any] = dict(inner.shape)
-    if suffix != ".zip":
-        shape["container"] = "zip"
     notes = inner.notes
     if len(found) > 1:
         shape["member"] = _pattern(tables[0], alike, others) if others else f"*{ending}"
         key = "members_differ" if others else "members"
         listed = ", ".join(sorted([tables[0], *others])[:SHOWN_MEMBERS])
         notes = (*notes, Note(key, {"count": len(found), "member": shape["member"], "names": listed}))
-    return Layout(shape, inner.encoding, notes)
+    return Layout(shape, inner.encoding, notes), "zip"
 
 
 def _first(pieces: Iterator[bytes], most: int) -> bytes:
@@ -148,7 +151,7 @@ def _plain(data: bytes, suffix: str, *, whole: bool = False) -> Layout:
     if kind == "xml":
         return _xml(data)
     if kind not in ("text", "json"):
-        raise UnreadableSource(f"{NAMES.get(kind, kind)}, which is no table", mend="look at what the address gives in a browser")
+        raise NoTable("no_table", kind=kind)
     text, encoding = _text(data)
     return Layout(*_csv(text, suffix, encoding))
 
@@ -170,7 +173,7 @@ def _text(data: bytes) -> tuple[str, str | None]:
 
     best = from_bytes(data).best()
     if best is None:
-        raise UnreadableSource("text in an encoding that nothing suggests", mend="ask the agency which encoding it is in")
+        raise NoTable("no_encoding")
     return str(best), best.encoding
 
 
@@ -184,7 +187,7 @@ def _decoded(data: bytes, name: str) -> str:
 def _csv(text: str, suffix: str, encoding: str | None) -> tuple[dict[str, Any], str | None, tuple[Note, ...]]:
     lines = text.splitlines()[:2000]
     if not any(line.strip() for line in lines):
-        raise UnreadableSource("a file without a line of text", mend="look at what the address gives")
+        raise NoTable("no_text")
     delimiter = max(",\t;|", key=lambda d: _regularity(lines, d))
     rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     width = _usual([len(row) for row in rows if any(cell.strip() for cell in row)])
@@ -237,14 +240,14 @@ def _json(data: bytes, suffix: str) -> Layout:
         document = json.loads(text)
     except ValueError:
         if len(data) < LOOK_BYTES:
-            raise UnreadableSource("JSON that does not end, or is none", mend="look at what the address gives") from None
+            raise NoTable("json_cut") from None
         # Too large to be looked at whole: a list at the top, or features, can still be told.
         return Layout({"format": "geojson" if '"FeatureCollection"' in text[:2000] else "json"})
     if isinstance(document, dict) and document.get("type") == "FeatureCollection":
         return Layout({"format": "geojson"})
     path = _longest_list(document)
     if path is None:
-        raise UnreadableSource("JSON without a list of records", mend="look at what the address gives")
+        raise NoTable("json_without_list")
     return Layout({"format": "json", **({"records_path": path} if path else {})})
 
 
@@ -296,6 +299,6 @@ def _xml(data: bytes) -> Layout:
                 counts[path] = counts.get(path, 0) + 1
             open_elements.pop()
     if not counts:
-        raise UnreadableSource("XML without an element that repeats", mend="look at what the address gives")
+        raise NoTable("xml_without_rows")
     path = max(counts, key=lambda p: (counts[p], p.count("/")))
     return Layout({"format": "xml", "records_path": path})

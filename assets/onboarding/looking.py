@@ -9,24 +9,28 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from assets.errors import MadangError, UnreadableSource
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.onboarding.layout import Layout, layout_of
-from assets.onboarding.words import Note
+from assets.onboarding.words import NoTable, Note, Refused
 from assets.protocols.answers.http_answers import by_status
 from assets.protocols.kernel import Body, Cursor, Empty, Ok, Outcome, Request, Response, Step, Validators, When, outcome_name
+from assets.tables.readers.spec import FileShape
 from assets.transport.http import HttpTransport, TransportSettings
 from assets.transport.secrets import Secrets
+from assets.yaml_document import key_in_url
 
 if TYPE_CHECKING:
     from assets.transport.exchange import Exchange
 
 SAMPLE_ROWS = 5000
 MAX_SAMPLE_BYTES = 512 * 1024 * 1024
+DROPS = ("ftp", "sftp", "s3")
+"""Schemes of protocols whose files wait in a folder; what one looks like is not known from an address."""
 _NOBODY = "madang_asks_for_no_such_column"
 
 
@@ -44,28 +48,58 @@ class Sample:
 
 
 def source_of(url: str, protocol: str | None = None) -> dict[str, Any]:
-    """The `source:` block that an address suggests; that of a file where no API is recognised. MadangError on what is no address.
+    """The `source:` block that an address suggests; that of a file where no API is recognised. Refused on what is no address.
 
     `protocol`: the one that the person named, which must recognise the address.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise MadangError("this is no http address", where=url[:200], mend="paste the address of the file or API, with https://")
+    parts = _parts(url)
     if parts.username or parts.password:
-        raise MadangError("the address holds a user name or password", mend="leave it out; keys belong in the environment")
-    named = [PROTOCOLS[protocol]] if protocol in PROTOCOLS else []
-    if protocol is not None and not named:
-        raise MadangError(f"there is no protocol '{protocol}'", mend=f"there are: {', '.join(sorted(PROTOCOLS))}")
-    for one in named or PROTOCOLS.values():
+        raise Refused("user_in_address")
+    if protocol is not None and protocol not in PROTOCOLS:
+        near = get_close_matches(protocol, PROTOCOLS, n=1)
+        raise Refused(
+            "no_protocol_near" if near else "no_protocol",
+            protocol=protocol,
+            near=(*near, "")[0],
+            known=", ".join(sorted(PROTOCOLS)),
+        )
+    for one in [PROTOCOLS[protocol]] if protocol is not None else PROTOCOLS.values():
         if (found := one.recognise(url)) is not None:
             return found
+    where = url.partition("?")[0][:200]
     if protocol not in (None, "http_file"):
-        raise MadangError(
-            f"an address of {protocol} cannot be made out here",
-            where=url[:200],
-            mend=f"write the source: block by hand; docs/protocols/{protocol}.md has an example",
-        )
+        raise Refused("not_its_address", where=where, protocol=protocol)
+    if parts.hostname == "www.data.go.kr" and parts.path.endswith("/openapi.do"):
+        raise Refused("portal_page", where=where)
+    if key_in_url(url):
+        raise Refused("key_in_address", where=where)
     return {"protocol": "http_file", "url": url, "format": "csv"}
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of an http address. Refused on any other; no error shows what follows a question mark, where keys are."""
+    where = url.partition("?")[0][:200]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise Refused("no_address", where=where) from None
+    if (dropped := parts.scheme.removesuffix("s") if parts.scheme == "ftps" else parts.scheme) in DROPS:
+        raise Refused("dropped_files", where=where.rpartition("@")[2], protocol=dropped)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refused("no_address", where=where)
+    return parts
+
+
+def keyless(address: str) -> str:
+    """The address, which is written into the declaration as it is. Refused where it holds a key, a user or a password."""
+    if key_in_url(address):
+        raise Refused("key_in_address", where=address.partition("?")[0].rpartition("@")[2][:200])
+    return address
+
+
+def address_of(source: Mapping[str, Any]) -> str:
+    """The address of a `source:` block, without a key."""
+    return provisional(source, [_NOBODY]).source.address
 
 
 def provisional(source: Mapping[str, Any], columns: Sequence[str], *, country: str = "KR", encoding: str | None = None) -> Feed:
@@ -87,11 +121,18 @@ def provisional(source: Mapping[str, Any], columns: Sequence[str], *, country: s
     )
 
 
-def look_at_file(path: Path, name: str, *, country: str, url: str | None = None) -> Sample:
-    """A file in hand. `name`: its file name; `url`: where the agency will have it. UnreadableSource where it is no table."""
-    layout = layout_of(path, name)
-    source = {"protocol": "http_file", "url": url or f"https://agency.example/{Path(name).name}", **layout.shape}
-    return _sampled(source, [Body(path, {}, source["url"])], path.stat().st_size, country, layout)
+def look_at_file(path: Path, name: str, *, country: str, source: Mapping[str, Any] | None = None) -> Sample:
+    """A file in hand. `name`: its file name; `source`: the block that says where the agency will have it, and how it speaks.
+
+    Raises UnreadableSource where it is no table.
+    """
+    source = source or {"protocol": "http_file", "url": f"https://agency.example/{Path(name).name}", "format": "csv"}
+    declared = provisional(source, [_NOBODY], country=country).source
+    body = Body(path, {}, declared.address)
+    if not isinstance(declared, FileShape):
+        return _sampled(dict(source), [body], path.stat().st_size, country, Layout({}))
+    layout = layout_of(path, name, declared.address)
+    return _sampled({**source, **layout.shape}, [body], path.stat().st_size, country, layout)
 
 
 def look(
@@ -119,6 +160,8 @@ async def _look(
     now: datetime,
 ) -> Sample:
     feed = provisional(source, [_NOBODY], country=country)
+    if (variable := feed.source.auth.secret) is not None and not secrets.get(variable, "").strip():
+        raise Refused("key_missing", where=feed.source.address, variable=variable)
     known = Secrets(secrets, feed=feed.id, auth=feed.source.auth, declared=feed.source.model_dump_json())
     async with HttpTransport(transport) as opened:
 
@@ -130,7 +173,7 @@ async def _look(
             outcome = exchange.verdict or by_status(exchange.status, exchange.header_map()) or Ok()
             _require(outcome, exchange)
             body = Body(exchange.decoded, exchange.header_map(), exchange.url)
-            layout = layout_of(body.path, feed.source.address)
+            layout = layout_of(body.path, feed.source.address, feed.source.address)
             shaped = {**{k: v for k, v in source.items() if k != "format"}, **layout.shape}
             return _sampled(shaped, [body], exchange.decoded_length, country, layout)
         steps = list(feed.protocol.plan(feed, feed.source, When(now)))
@@ -142,7 +185,7 @@ async def _look(
             if not step.lead:
                 return _sampled(source, [body], exchange.decoded_length, country, Layout({}), outcome)
             steps = list(feed.protocol.follow(feed, feed.source, step, body))
-    raise MadangError("the agency names nothing to ask for", where=feed.source.address, mend="check the address")
+    raise Refused("nothing_to_ask", where=feed.source.address)
 
 
 async def _asked(feed: Feed, step: Step, ask: Any) -> tuple[Exchange, Outcome]:
@@ -161,11 +204,8 @@ async def _asked(feed: Feed, step: Step, ask: Any) -> tuple[Exchange, Outcome]:
 def _require(outcome: Outcome, exchange: Exchange) -> None:
     if isinstance(outcome, Ok | Empty):
         return
-    raise MadangError(
-        f"the agency's answer means {outcome_name(outcome)}: {getattr(outcome, 'reason', '')}".rstrip(": "),
-        where=exchange.url,
-        mend="check the address, and the key if it takes one; open it in a browser",
-    )
+    reason = getattr(outcome, "reason", "")
+    raise Refused("answered", where=exchange.url, outcome=outcome_name(outcome), reason=f": {reason}" if reason else "")
 
 
 def _sampled(
@@ -176,7 +216,7 @@ def _sampled(
         return Sample(source, "Empty", size, encoding, (), (), (Note("no_rows"),))
     names = _names(provisional(source, [_NOBODY], country=country, encoding=encoding), bodies)
     if not names:
-        raise UnreadableSource("no column could be made out", where=source.get("url", ""), mend="look at the file")
+        raise NoTable("no_column")
     feed = provisional(source, names, country=country, encoding=encoding)
     rows: list[tuple[str | None, ...]] = []
     stream = feed.protocol.parse(feed, feed.source, bodies)

@@ -27,7 +27,7 @@ _MONTHS_EN = (
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
 _CRON = re.compile(r"^\s*([\d*/,\-]+)(\s+[\d*/,\-]+){2}\s+[\w*/,\-]+\s+[\w*/,\-]+\s*$")
-_FILLERS = re.compile(r"\b(?:at|on|the|of|every|each|and|a|month)\b|마다|에|[,·&:]|매(?=\s|$)", re.I)
+_FILLERS = re.compile(r"\b(?:at|on|the|of|every|each|and|a|month)\b|마다|에|정각|[,·&:]|매(?=\s|$)", re.I)
 
 
 class NotUnderstood(ValueError):
@@ -41,6 +41,10 @@ class NotUnderstood(ValueError):
 def cron_of(words: str) -> str:
     """The cron expression of a schedule in words; a cron expression stays what it is. Raises NotUnderstood."""
     if _CRON.match(words):
+        from croniter import croniter
+
+        if not croniter.is_valid(words.strip()):
+            raise NotUnderstood("no_cron", words=" ".join(words.split())[:60])
         return " ".join(words.split())
     text = " ".join(words.strip().lower().split())
     text, clock = _time(text)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -52,21 +53,9 @@ def new(
 
     Nothing of what is looked at is kept. Keys are read from the environment, never from the address.
     """
-    from assets.feeds import load
-    from assets.onboarding.columns import propose
-    from assets.onboarding.declaration import feed_yaml, write_feed
-    from assets.onboarding.words import language_of, words
+    from assets.onboarding.words import Refused, language_of
 
     language: Language = "ko" if lang == "ko" else "en" if lang == "en" else language_of(os.environ)
-    ask = _Asker(language, quiet=yes or json_)
-    if file is not None and url is None:
-        url = ask("published", "--url")
-    address = url or ask("url", "--url")
-    sample = _looked(address, file, protocol, country.upper(), language)
-    proposal = propose(sample.sources, sample.rows)
-    notes = [note.text(language) for note in (*sample.notes, *proposal.notes)]
-    if not json_:
-        _show(sample, proposal, notes, language)
     given = {
         "title": named,
         "agency": agency,
@@ -76,9 +65,47 @@ def new(
         "documentation": documentation,
         "schedule": schedule,
     }
-    answers = _answers(ask, given, address, country.upper(), timezone, file)
+    try:
+        if lang not in (None, "ko", "en"):
+            raise Refused("no_language", language=lang)
+        _new(given, url, file, protocol, country.upper(), timezone, into, _Asker(language, quiet=yes or json_), json_=json_)
+    except Refused as error:
+        raise error.told(language) from None
+
+
+def _new(
+    given: dict[str, str | None],
+    url: str | None,
+    file: Path | None,
+    protocol: str | None,
+    country: str,
+    timezone: str | None,
+    into: Path,
+    ask: _Asker,
+    *,
+    json_: bool,
+) -> None:
+    """The steps of `new`. Raises Refused in English where a person has to correct something."""
+    from assets.feeds import load
+    from assets.onboarding.columns import propose
+    from assets.onboarding.declaration import feed_yaml, write_feed
+    from assets.onboarding.looking import address_of
+    from assets.onboarding.words import Refused, words
+
+    language = ask.language
+    zone = _zone(country, timezone)
+    if file is not None and not file.is_file():
+        raise Refused("no_file", where=str(file))
+    address = url or ask("url" if file is None else "published", "--url")
+    sample = _looked(address, file, protocol, country, language)
+    address = address_of(sample.source)
+    proposal = propose(sample.sources, sample.rows)
+    notes = [note.text(language) for note in (*sample.notes, *proposal.notes)]
+    if not json_:
+        _show(sample, proposal, notes, language)
+    answers = _answers(ask, given, address, country, zone, into, file)
     if not proposal.columns:
-        raise MadangError("there were no rows to make a declaration from", where=address, mend=notes[0] if notes else "")
+        raise Refused("no_rows", where=address)
     path = write_feed(into, answers, feed_yaml(sample, proposal, answers))
     found = load.check([path])
     if found.problems:
@@ -115,33 +142,55 @@ class _Asker:
     def __call__(
         self, key: str, option: str, default: str | None = None, check: Callable[[str], str] | None = None, **values: Any
     ) -> str:
-        from assets.onboarding.words import words
+        from assets.onboarding.words import Refused, words
 
         question = words("asks", key, self.language, **values)
         if self.quiet:
             if default is None:
-                raise MadangError(f"{option} is missing: {question}", mend=f"give {option}, or leave out --yes and --json")
+                raise Refused("option_missing", option=option, question=question)
             return check(default) if check else default
         while True:
             answer = str(typer.prompt(question, default=default, err=True)).strip()
             try:
                 return check(answer) if check else answer
-            except MadangError as error:
-                say("✗", "red", error)
+            except Refused as error:
+                say("✗", "red", error.told(self.language))
+
+
+def _zone(country: str, timezone: str | None) -> str:
+    """The schedule's zone. Refused on a country or a zone that is none."""
+    from zoneinfo import ZoneInfo
+
+    from assets.onboarding.declaration import ZONES
+    from assets.onboarding.words import Refused
+
+    if not re.fullmatch("[A-Z]{2}", country):
+        raise Refused("no_country", country=country[:60])
+    zone = timezone or ZONES.get(country, "UTC")
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):  # no such zone, a path in place of a name, the folder of a region
+        raise Refused("no_zone", zone=zone[:60]) from None
+    return zone
 
 
 def _looked(address: str, file: Path | None, protocol: str | None, country: str, language: Language) -> Sample:
-    from assets.onboarding.looking import look_at_file, source_of
+    from assets.onboarding.looking import address_of, look_at_file, source_of
+    from assets.onboarding.words import Refused
 
     source = source_of(address, protocol)
-    if file is not None and not file.is_file():
-        raise MadangError("there is no such file", where=str(file), mend="name the file in hand, or leave --file out")
+    shown = address_of(source)
     try:
         if file is not None:
-            return look_at_file(file, file.name, country=country, url=address)
-        return _asked(source, address, country, language)
+            return look_at_file(file, file.name, country=country, source=source)
+        return _asked(source, shown, country, language)
     except UnreadableSource as error:
-        raise UnreadableSource(error.what, where=str(file or address), mend=error.mend) from None
+        where = str(file or shown)
+        raise (
+            error.told(language, where=where)
+            if isinstance(error, Refused)
+            else UnreadableSource(error.what, where=where, mend=error.mend)
+        ) from None
 
 
 def _asked(source: dict[str, Any], address: str, country: str, language: Language) -> Sample:
@@ -157,24 +206,30 @@ def _asked(source: dict[str, Any], address: str, country: str, language: Languag
 
 
 def _answers(
-    ask: _Asker, given: dict[str, str | None], address: str, country: str, timezone: str | None, file: Path | None
+    ask: _Asker, given: dict[str, str | None], address: str, country: str, zone: str, into: Path, file: Path | None
 ) -> Answers:
-    """What was given as options, and the rest asked for."""
-    from assets.onboarding.declaration import ZONES, Answers, suggested_id
+    """What was given as options, and the rest asked for. `address`: without a key, for it is proposed as an answer."""
+    from assets.onboarding.declaration import Answers, free_place, suggested_id
+    from assets.onboarding.looking import keyless
     from assets.onboarding.schedule import EXAMPLES
     from quality.rights import table
 
-    zone = timezone or ZONES.get(country, "UTC")
-    titled = given["title"] or ask("title", "--title", file.stem if file else None)
-    agency = given["agency"] or ask("agency", "--agency")
-    id_ = given["id"] or ask("id", "--id", suggested_id(country, address, titled))
-    licence = given["licence"] or ask("licence", "--licence", "KOGL-1" if country == "KR" and not ask.quiet else None)
-    known = table().get(licence)
-    page = given["licence_url"] or ask("licence_url", "--licence-url", known.url if known and known.url else None)
-    documentation = given["documentation"] or (None if ask.quiet else ask("documentation", "--documentation", address))
+    def free(id_: str) -> str:
+        free_place(into, id_)
+        return id_
 
     def understood(words_: str) -> str:
         return _schedule(words_, zone, ask.language)
+
+    titled = given["title"] or ask("title", "--title", file.stem if file else None)
+    agency = given["agency"] or ask("agency", "--agency")
+    id_ = free(given["id"]) if given["id"] else ask("id", "--id", suggested_id(country, address, titled), free)
+    licence = given["licence"] or ask("licence", "--licence", "KOGL-1" if country == "KR" and not ask.quiet else None)
+    known = table().get(licence)
+    page = keyless(given["licence_url"] or ask("licence_url", "--licence-url", known.url if known and known.url else None))
+    documentation = given["documentation"] or (None if ask.quiet else ask("documentation", "--documentation", address, keyless))
+    if documentation is not None:
+        keyless(documentation)
 
     said = given["schedule"]
     cron = understood(said) if said else ask("schedule", "--schedule", None, understood, examples=EXAMPLES[ask.language])
@@ -182,16 +237,16 @@ def _answers(
 
 
 def _schedule(said: str, zone: str, language: Language) -> str:
-    """The cron expression, with its next runs shown. MadangError with examples where the words are not understood."""
+    """The cron expression, with its next runs shown. Refused with examples where the words are not understood."""
     from assets.feeds.load import next_times
     from assets.onboarding.schedule import EXAMPLES, NotUnderstood, cron_of, in_words
-    from assets.onboarding.words import words
+    from assets.onboarding.words import Refused, words
 
     try:
         cron = cron_of(said)
     except NotUnderstood as error:
         why = words("schedule", error.key, language, **error.values)
-        raise MadangError(words("says", "not_understood", language, why=why, examples=EXAMPLES[language])) from None
+        raise Refused("no_schedule", why=why, examples=EXAMPLES[language]) from None
     runs = ", ".join(f"{run:%Y-%m-%d %H:%M %Z}" for run in next_times(cron, zone, datetime.now(UTC)))
     say("·", "yellow", words("says", "runs", language, words=in_words(cron, language), cron=cron, runs=runs))
     return cron

@@ -98,6 +98,25 @@ def test_json_lines_xml_and_containers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "name", "address", "container"),
+    [
+        (zipped(rows__csv=CSV.encode()), "loans.zip", "https://a.example/download.do?file=7", "zip"),
+        (gzip.compress(CSV.encode()), "loans.csv.gz", "https://a.example/download.do?file=loans.csv.gz", "gzip"),
+        (CSV.encode(), "loans.csv", "https://a.example/loans.zip", "none"),
+        (zipped(rows__csv=CSV.encode()), "download", "https://a.example/loans.ZIP?v=2", None),
+        (CSV.encode(), "loans.csv", "https://a.example/download.do?file=7", None),
+    ],
+)
+def test_the_container_is_declared_where_the_address_does_not_say_it(
+    body: bytes, name: str, address: str, container: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(body)
+    sample = look_at_file(path, name, country="KR", source={"protocol": "http_file", "url": address, "format": "csv"})
+    assert (len(sample.rows), sample.source.get("container")) == (2, container)
+
+
+@pytest.mark.parametrize(
     ("members", "pattern", "note"),
     [
         ({"2025__csv": CSV, "2026__csv": CSV}, "*.csv", "members"),

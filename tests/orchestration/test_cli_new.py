@@ -24,6 +24,10 @@ CSV = """\
 강변도서관,2026-10,-,2011.03.15,구립
 """
 URL = "https://www.hanbit.example/open/library-loans.csv"
+PASTED = (
+    "https://apis.data.go.kr/B552584/ArpltnInforInqireSvc/getCtprvnRltmMesureDnsty"
+    "?serviceKey=SOMEBODYSKEY&returnType=json&numOfRows=10&pageNo=1&sidoName=%EC%A0%84%EA%B5%AD&ver=1.3"
+)
 OPTIONS = ("--title", "도서관별 대출", "--agency", "한빛시", "--licence", "KOGL-1", "--schedule", "매월 5일 오전 3시 30분")
 
 
@@ -88,6 +92,16 @@ def test_a_file_in_hand_is_looked_at_and_nobody_is_asked(agency: Any, tmp_path: 
         (("--url", "https://user:secret@www.hanbit.example/x.csv", *OPTIONS), "user name or password"),
         (("--url", URL, *OPTIONS, "--id", "Loans"), "no feed id"),
         (("--url", URL, *OPTIONS, "--protocol", "gopher"), "there is no protocol 'gopher'"),
+        (("--url", URL, *OPTIONS, "--protocol", "htp_file"), "did you mean http_file?"),
+        (("--url", URL, *OPTIONS, "--country", "대한민국"), "'대한민국' is no country"),
+        (("--url", URL, *OPTIONS, "--timezone", "KST"), "'KST' is no time zone"),
+        (("--url", URL, *OPTIONS, "--timezone", "../etc"), "is no time zone"),
+        (("--url", URL, *OPTIONS, "--lang", "jp"), "no language 'jp'"),
+        (("--url", URL, *OPTIONS[:-1], "0 25 * * *"), "'0 25 * * *' is no cron expression"),
+        (("--url", "ftp://ftp.hanbit.example/x.csv", *OPTIONS), "docs/protocols/ftp.md"),
+        (("--url", "https://www.data.go.kr/data/15073861/openapi.do", *OPTIONS), "https://apis.data.go.kr/"),
+        (("--url", "https://[hanbit/x.csv", *OPTIONS), "no http address"),
+        (("--url", URL, "--file", "nowhere.csv", *OPTIONS), "no such file"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_and_nothing_is_written(
@@ -96,6 +110,51 @@ def test_what_is_missing_or_wrong_is_said_and_nothing_is_written(
     done = new("--lang", "en", *options, capsys=capsys)
     assert done.code == 1 and said in done.err + done.out
     assert not list((tmp_path / "feeds").rglob("feed.yaml"))
+
+
+@pytest.mark.parametrize("option", ["--url", "--documentation", "--licence-url"])
+def test_a_key_in_an_address_is_refused_and_is_neither_shown_nor_written(
+    option: str, agency: Any, tmp_path: Path, capsys: Capture
+) -> None:
+    done = new("--url", URL, *OPTIONS, option, f"{URL}?apiKey=SOMEBODYSKEY", capsys=capsys)
+    assert done.code == 1 and "the address holds a key" in done.out + done.err
+    assert "SOMEBODYSKEY" not in done.out + done.err and not list((tmp_path / "feeds").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--url", "loans.csv", *OPTIONS), "http 주소가 아닙니다"),
+        (("--url", URL), "--title 옵션이 없습니다: 데이터 이름"),
+        (("--url", f"{URL}?apiKey=SOMEBODYSKEY", *OPTIONS), "주소에 인증키가 들어 있습니다"),
+        (("--url", f"{URL}#page", "--file", "page.html", *OPTIONS), "page.html: 웹 화면(HTML)이며, 표가 아닙니다"),
+        (("--url", URL, *OPTIONS[:-1], "수시"), "알아듣지 못했습니다('수시'에는 일정이 없습니다)"),
+        (("--url", "https://apis.data.go.kr/B552584/X/getY", *OPTIONS), "export DATA_GO_KR_KEY="),
+    ],
+)
+def test_what_is_wrong_is_said_in_korean_to_who_reads_korean(
+    options: tuple[str, ...], said: str, agency: Any, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATA_GO_KR_KEY", raising=False)
+    monkeypatch.setenv("LC_ALL", "ko_KR.UTF-8")
+    (tmp_path / "page.html").write_text("<!doctype html><html></html>", encoding="utf-8")
+    done = call("feed", "new", "--yes", *options, capsys=capsys)
+    assert done.code == 1 and said in done.err
+
+
+def test_every_sentence_stands_in_both_languages_with_the_same_places_and_every_refusal_has_a_mend() -> None:
+    from string import Formatter
+
+    from assets.onboarding.words import _all
+
+    def places(text: str) -> set[str]:
+        return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+    groups = _all()
+    assert groups["refused"].keys() == groups["mends"].keys()
+    for group, sentences in groups.items():
+        for key, said in sentences.items():
+            assert said.keys() == {"en", "ko"} and places(said["en"]) >= places(said["ko"]), f"{group}.{key}"
 
 
 @pytest.mark.parametrize(
@@ -123,15 +182,27 @@ def test_an_api_of_the_portal_is_recognised_and_the_key_in_the_pasted_address_is
 
     monkeypatch.setenv("DATA_GO_KR_KEY", DEMO_KEY)
     monkeypatch.chdir(tmp_path)
-    pasted = (
-        "https://apis.data.go.kr/B552584/ArpltnInforInqireSvc/getCtprvnRltmMesureDnsty"
-        "?serviceKey=SOMEBODYSKEY&returnType=json&numOfRows=10&pageNo=1&sidoName=%EC%A0%84%EA%B5%AD&ver=1.3"
-    )
     with running_agency() as url:
         monkeypatch.setenv("MADANG_CONNECT_TO", url)
-        done = new("--url", pasted, *OPTIONS, "--id", "kr.test.air", capsys=capsys)
+        done = new("--url", PASTED, *OPTIONS, "--id", "kr.test.air", capsys=capsys)
+        answers = ["대기오염 정보", "한국환경공단", "kr.test.air_asked", "", "", "", "매일 03:00"]
+        asked = CliRunner().invoke(app, ["feed", "new", "--url", PASTED, "--lang", "ko"], input="\n".join(answers) + "\n")
+    assert asked.exit_code == 0 and "SOMEBODYSKEY" not in asked.output, "the address is proposed as the page about the data"
+    assert "SOMEBODYSKEY" not in (tmp_path / "feeds" / "kr.test.air_asked" / "feed.yaml").read_text(encoding="utf-8")
     assert done.code == 0, done.err
     text = (tmp_path / "feeds" / "kr.test.air" / "feed.yaml").read_text(encoding="utf-8")
     feed = load_feed(tmp_path / "feeds" / "kr.test.air")
     assert feed.source.protocol == "data_go_kr" and "SOMEBODYSKEY" not in text and DEMO_KEY not in text
     assert {"stationName", "dataTime"} <= {column.source_name for column in feed.contract.columns}
+
+
+def test_a_file_in_hand_of_an_api_is_read_as_the_api_speaks(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"identifier": f"d-{n}", "title": "loans", "distribution": [{"downloadURL": URL}]} for n in range(3)]
+    (tmp_path / "answer.json").write_text(json.dumps({"dataset": rows}), encoding="utf-8")
+    page = "https://www.hanbit.example/data.json"
+    done = new("--file", "answer.json", "--url", page, "--protocol", "dcat_us", *OPTIONS, "--id", "kr.hanbit.all", capsys=capsys)
+    assert done.code == 0, done.out
+    assert load_feed(tmp_path / "feeds" / "kr.hanbit.all").source.protocol == "dcat_us" and json.loads(done.out)["rows"] == 3
