@@ -121,9 +121,14 @@ class Sdmx21(SdmxProtocol[Sdmx21Source]):
         if not (data and flow and known) or "/3.0" in before or flow == "dataflow":
             return None
         params = {name: value for name, value in parse_qsl(parts.query) if "key" not in name.lower()}
+        if "csv" not in params.get("format", "csv").lower():
+            del params["format"]  # the address of another format; here rows are read from CSV, which `accept` asks for
         base = f"{parts.scheme}://{parts.hostname}{before}"
+        ecb: dict[str, Any] = {}
+        if (parts.hostname or "").startswith("data-api.ecb."):  # its own CSV begins with the key of the series
+            ecb, params = {"accept": "", "first_column": ["KEY"]}, params | {"format": "csvdata"}
         found: dict[str, Any] = {"protocol": self.name, "base_url": base, "flow": flow}
-        return found | ({"key": key} if key else {}) | ({"params": params} if params else {})
+        return found | ecb | ({"key": key} if key else {}) | ({"params": params} if params else {})
 
 
 PROTOCOL = Sdmx21()

@@ -120,6 +120,15 @@ def test_addresses_are_recognised(url: str, flow: str | None) -> None:
     assert (found or {}).get("flow") == flow
 
 
+def test_an_address_of_another_format_is_asked_for_csv_and_the_csv_of_the_ecb_is_known() -> None:
+    ecb = PROTOCOL.recognise("https://data-api.ecb.europa.eu/service/data/EXR/D.USD.EUR.SP00.A?format=jsondata&lastNObservations=7")
+    assert ecb is not None and (ecb["accept"], ecb["first_column"]) == ("", ["KEY"])
+    assert ecb["params"] == {"format": "csvdata", "lastNObservations": "7"}
+    oecd = "https://sdmx.oecd.org/public/rest/data/OECD.SDD.STES,DSD_STES@DF_CLI/.M?format="
+    assert "params" not in (PROTOCOL.recognise(oecd + "jsondata") or {})
+    assert (PROTOCOL.recognise(oecd + "csvfile") or {})["params"] == {"format": "csvfile"}
+
+
 # --- what answers mean ----------------------------------------------------------------------------------------------------
 
 
