@@ -25,10 +25,29 @@ MARKERS = frozenset({
 SENTINELS = (-9, -99, -999, -9999, -99.9, -999.9, -99.0, 9999, 99999)
 MOST_CODES = 12
 LONGEST_KEY = 4
+LOOKED_AT = 200
+"""Values of a column that are looked at for what is personal."""
 PERSONAL = re.compile(
-    r"성명|이름|대표자|담당자|전화|연락처|휴대|이메일|메일|주민|생년월일|여권|계좌|(?:^|_)(?:name|person|phone|tel|mobile|email|birth)(?:$|_)",
+    r"성명|이름|대표자|담당자|전화|연락처|휴대|이메일|메일|주민등록|주민번호|생년월일|여권|계좌"
+    r"|(?:^|_)(?:name|fn|person|phone|telephone|tel|mobile|e_?mail|birth|birthday|passport)(?:$|_)",
     re.I,
 )
+"""Headers of columns that may be about people, after `_snake`: hasEmail and contact.email are what contact_email is."""
+NOT_PERSONAL = re.compile(
+    r"(?:agency|airport|city|column|country|county|dataset|district|event|facility|field|file|group|host|layer|place|product|route|"
+    r"school|series|species|state|station|stop|street|table|variable)_(?:(?:short|long|full|en|eng|ko|kor)_)?name(?:_|$)"
+)
+"""Names of things, not of people."""
+PERSONAL_VALUE = re.compile(r"(?:mailto:)?[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+|01[016789]-\d{3,4}-\d{4}|\d{6}-[1-8*]\d{0,6}\**")
+"""An e-mail address, a Korean mobile number, a resident registration number, whole or masked: whatever the header says."""
+COUNTED = re.compile(
+    r"수$|건수|인원|명수|대수|횟수|면적|거리|인구|강수|강우|적설|습도|조회|물량|수량|생산량|사용량|거래량"
+    r"|(?:^|_)(?:count|counts|number|num|population|area|distance|precipitation|rainfall|snowfall|humidity|quantity|qty|visits|riders)(?:$|_)",
+    re.I,
+)
+"""Headers of what is counted or measured from nothing, and is never below it: prices, temperatures and rates of change are."""
+SIGNED = re.compile(r"지수|점수|계수|증감|증가|감소|차이|율|률|대비|^순|net|change|diff|index", re.I)
+"""Headers of what may be below nothing all the same: indices, differences, rates, net numbers."""
 _DATES = ("%Y-%m-%d", "%Y.%m.%d", "%Y/%m/%d", "%Y%m%d", "%Y년 %m월 %d일", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%y")
 _TIMES = (
     "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y.%m.%d %H:%M", "%Y/%m/%d %H:%M",
@@ -48,6 +67,7 @@ class Guess:
     name: str
     source: str
     declared: dict[str, Any] = field(default_factory=dict)
+    personal: bool = False
     markers: frozenset[str] = frozenset()
     sentinels: tuple[float, ...] = ()
     midnight_24: bool = False
@@ -69,6 +89,20 @@ class Proposal:
     key: tuple[str, ...]
     decode: dict[str, Any]
     notes: tuple[Note, ...]
+
+
+def _snake(source: str) -> str:
+    """A header in words joined by `_`: hasEmail, contact.email and Contact Email are alike."""
+    return re.sub(r"[^\w]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", source)).lower()
+
+
+def personal(source: str, values: Sequence[str | None]) -> bool:
+    """Whether a column may be about people, by its header or by what stands in it."""
+    words = _snake(source)
+    if PERSONAL.search(NOT_PERSONAL.sub("", words)):
+        return True
+    seen = [value.strip() for value in values if value and value.strip() not in MARKERS][:LOOKED_AT]
+    return bool(seen) and 2 * sum(1 for value in seen if PERSONAL_VALUE.fullmatch(value)) > len(seen)
 
 
 def propose(sources: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Proposal:
@@ -94,7 +128,7 @@ def _notes(guesses: Sequence[Guess], key: tuple[str, ...], rows: int) -> tuple[N
     elif rows < 30:
         notes.append(Note("key_guess", {"key": ", ".join(key), "count": rows}))
     for guess in guesses:
-        if PERSONAL.search(guess.source):
+        if guess.personal:
             notes.append(Note("personal", {"name": guess.name, "source": guess.source}))
         if guess.sentinels:
             notes.append(Note("sentinels", {"name": guess.name, "values": ", ".join(f"{value:g}" for value in guess.sentinels)}))
@@ -105,17 +139,18 @@ def _notes(guesses: Sequence[Guess], key: tuple[str, ...], rows: int) -> tuple[N
 
 
 def _column(name: str, source: str, values: Sequence[str | None]) -> Guess:
+    about_people = personal(source, values)
     present = [value.strip() for value in values if value is not None]
     solid = [value for value in present if value not in MARKERS]
     if not solid:
-        return Guess(name, source, {"type": "string"}, why="no values in the sample")
+        return Guess(name, source, {"type": "string"}, about_people, why="no values in the sample")
     for kind in (_as_period, _as_date, _as_timestamp, _as_duration, _as_boolean, _as_number):
         found = kind(source, solid)
         if found is not None:
             markers = frozenset(value for value in present if value in MARKERS)
-            personal = {} if PERSONAL.search(source) else {"cleared": True}
-            return replace(found, name=name, source=source, declared={**found.declared, **personal}, markers=markers)
-    return Guess(name, source, _as_text(source, present), why="text")
+            declared = {**found.declared, **({} if about_people else {"cleared": True})}
+            return replace(found, name=name, source=source, declared=declared, personal=about_people, markers=markers)
+    return Guess(name, source, _as_text(present, about_people), about_people, why="text")
 
 
 def _as_period(source: str, values: Sequence[str]) -> Guess | None:
@@ -220,18 +255,18 @@ def _bounds(source: str, numbers: Sequence[float]) -> dict[str, Any]:
         return {"min": -90, "max": 90}
     if re.search(r"경도|(?:^|[_.])(?:lon|lng)(?:gitude)?$", source, re.I) and low >= -180 and high <= 180:
         return {"min": -180, "max": 180}
-    if re.search(r"%|퍼센트|percent|습도|humidity", source, re.I) and low >= 0 and high <= 100:
+    if re.search(r"습도|humidity", source, re.I) and low >= 0 and high <= 100:
         return {"min": 0, "max": 100}
-    return {"min": 0} if low >= 0 else {}
+    return {"min": 0} if low >= 0 and COUNTED.search(_snake(source)) and not SIGNED.search(source) else {}
 
 
-def _as_text(source: str, values: Sequence[str]) -> dict[str, Any]:
+def _as_text(values: Sequence[str], about_people: bool) -> dict[str, Any]:
     longest = max(len(value) for value in values)
     room = next(n for n in (10, 20, 40, 60, 100, 200, 500, 1000, 4000, 100_000, 10**9) if n >= 2 * longest)
     declared: dict[str, Any] = {"type": "string", "max_length": room}
     distinct = Counter(values)
     few = len(distinct) <= MOST_CODES and len(values) >= 10 * len(distinct) and longest <= 40
-    if few and not PERSONAL.search(source):
+    if few and not about_people:
         declared["cleared"] = True
     return declared
 
@@ -259,6 +294,8 @@ def _key(guesses: Sequence[Guess], cells: Sequence[Sequence[str | None]], marker
 
 def _rank(guess: Guess) -> int:
     """How well a column suits as part of a key: 9 and above never does."""
+    if guess.personal:
+        return 8  # two people may have one name
     if re.search(r"(?:^|\.)(?:id|identifier|uuid)$|아이디", guess.source, re.I):
         return 0
     if re.search(r"(?:^|_|\.)(?:id|code|no|key)$|코드|번호", guess.source, re.I):

@@ -24,8 +24,8 @@ def guessed(*values: str, source: str = "a") -> dict[str, Any]:
     ("values", "declared"),
     [
         (("1", "-2", "30"), {"type": "integer"}),
-        (("1", "2.5"), {"type": "number", "min": 0}),
-        (("1,204", "12"), {"type": "integer", "thousands": ",", "min": 0}),
+        (("1", "2.5"), {"type": "number"}),
+        (("1,204", "12"), {"type": "integer", "thousands": ","}),
         (("2026-01-31", "2026-02-01"), {"type": "date"}),
         (("1994.05.02", "2011.03.15"), {"type": "date", "format": "%Y.%m.%d"}),
         (("20260131", "20260201"), {"type": "date", "format": "%Y%m%d"}),
@@ -59,8 +59,31 @@ def test_24_oclock_and_sentinels() -> None:
     rows = [[f"2026-11-25 {hour:02}:00", "-999" if hour == 3 else str(hour)] for hour in range(1, 25)]
     proposal = propose(["time", "level"], rows)
     assert proposal.decode == {"allow_24h": True}
-    assert proposal.columns[1].declared | {"cleared": True} == {"type": "integer", "sentinels": [-999], "min": 0, "cleared": True}
+    assert proposal.columns[1].declared | {"cleared": True} == {"type": "integer", "sentinels": [-999], "cleared": True}
     assert [note.key for note in proposal.notes] == ["key_guess", "sentinels"]
+
+
+@pytest.mark.parametrize(
+    ("source", "bounds"),
+    [
+        ("인구수", {"min": 0}), ("대출 건수", {"min": 0}), ("면적(㎡)", {"min": 0}), ("Rented Bike Count", {"min": 0}),
+        ("precipitation", {"min": 0}), ("rowCount", {"min": 0}),
+        ("습도(%)", {"min": 0, "max": 100}), ("위도", {"min": -90, "max": 90}),
+        ("평균기온", {}), ("증감률(%)", {}), ("전년대비(%)", {}), ("소비자물가지수", {}), ("순이동자수", {}), ("인구 증감 수", {}),
+        ("Price", {}), ("Population change", {}), ("Temperature", {}),
+    ],
+)  # fmt: skip
+def test_bounds_are_of_what_is_counted_or_measured_from_nothing(source: str, bounds: dict[str, int]) -> None:
+    """A price was never below zero before 20 April 2020, and a winter is colder than a sample of the summer."""
+    declared = guessed("12", "25", "31", source=source)
+    assert {name: declared[name] for name in ("min", "max") if name in declared} == bounds
+
+
+def test_no_price_of_oil_is_refused_for_a_bound_from_the_rows_before_it(shared_data: Path) -> None:
+    rows = list(csv.reader((shared_data / "eia-wti-editions" / "2024-10-05.csv").read_text(encoding="utf-8-sig").splitlines()))
+    price = propose(rows[0], rows[1:5001]).columns[1]
+    lowest = min(float(row[1]) for row in rows[1:] if row[1])
+    assert price.source == "Price" and lowest < 0 and "min" not in price.declared
 
 
 def test_a_value_that_is_merely_large_is_no_sentinel() -> None:
@@ -81,6 +104,29 @@ def test_what_may_be_about_people_is_not_shown() -> None:
     proposal = propose(["대표자 성명", "전화번호", "면적"], [["홍길동", "02-000-0000", "12"], ["김철수", "02-000-0001", "13"]])
     assert [column.declared.get("cleared", False) for column in proposal.columns] == [False, False, True]
     assert [note.key for note in proposal.notes].count("personal") == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "shown"),
+    [
+        ("contactPoint.fn", "Harold", False), ("contactPoint.hasEmail", "mailto:h@a.gov", False),
+        ("Contact Email", "none yet", False),
+        ("비고", "hong@hanbit.example", False), ("memo", "010-1234-5678", False), ("번호", "900101-1******", False),
+        ("name", "Kim", False), ("agency_phone", "(07)405", False), ("주민센터", "청운동", True), ("route_short_name", "110", True),
+        ("agency_name", "Translink", True), ("Airport Name", "JFK", True), ("비고", "정상", True),
+    ],
+)  # fmt: skip
+def test_a_column_is_about_people_by_its_header_however_written_or_by_its_values(source: str, value: str, shown: bool) -> None:
+    """Few values that come often would be cleared to be shown: one officer's address stands in every row of a catalogue."""
+    proposal = propose([source, "n"], [[value, str(n)] for n in range(20)])
+    assert (proposal.columns[0].declared.get("cleared", False), [n.key for n in proposal.notes].count("personal")) == (
+        shown,
+        not shown,
+    )
+
+
+def test_people_are_no_key_where_anything_else_is() -> None:
+    assert propose(["이름", "점수"], [[f"a{n}", str(n)] for n in range(40)]).key == ("jeomsu",)
 
 
 def test_names_of_columns() -> None:
