@@ -143,7 +143,11 @@ def _pattern(first: str, alike: Sequence[str], others: Sequence[str]) -> str:
 def _plain(data: bytes, suffix: str, *, whole: bool = False) -> Layout:
     kind = kind_of(data[:8192])
     if kind == "ole":
+        kind = kind_of(data)  # the directory, which tells what is in it, may lie far behind
+    if kind == "ole":
         return Layout({"format": "xls"}, notes=(Note("sheet"),))
+    if kind == "locked":
+        raise NoTable("locked_workbook")
     if kind == "parquet":
         return Layout({"format": "parquet"})
     if kind == "json" and suffix not in (".csv", ".tsv", ".txt"):

@@ -17,6 +17,7 @@ from assets.errors import UnreadableSource
 from assets.onboarding.layout import layout_of
 from assets.onboarding.looking import look_at_file
 
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 CSV = "도서관명,기준월,대출권수\n중앙,2026-09,12\n강변,2026-10,4\n"
 
 
@@ -145,6 +146,8 @@ def test_members_of_other_columns_are_not_read_into_one_table(
         (b'{"a": [{"b": 1', "x.json", "does not end"),
         (b"   \n  \n", "x.csv", "without a line"),
         (zipped(note__pdf=b"%PDF-"), "x.zip", "without a table"),
+        (OLE + bytes(9000) + "EncryptedPackage".encode("utf-16-le"), "x.xlsx", "protected by a password"),
+        (OLE + bytes(9000) + "HwpSummaryInformation".encode("utf-16-le"), "x.hwp", "HWP document"),
         (b"PK\x03\x04 broken", "x.zip", "damaged or cut off"),
         (locked(zipped(rows__csv=CSV.encode())), "x.zip", "'rows.csv' is encrypted"),
         (packed_by(zipped(rows__csv=CSV.encode()), 9), "x.zip", "compressed by method 9"),

@@ -21,7 +21,9 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", "image"),
 )
 _HTML = re.compile(rb"^(?:<!--.{0,4000}?-->\s*)*<(?:!doctype\s+html|html|head|body|script|title|meta)\b", re.I | re.S)
-_HWP = "HWP Document File".encode("utf-16-le")
+_HWP = (b"HWP Document File", "HWP Document File".encode("utf-16-le"), "HwpSummaryInformation".encode("utf-16-le"))
+_LOCKED = "EncryptedPackage".encode("utf-16-le")
+"""Names in the directory of an old Office file: what Hancom's word processor writes, and a workbook with a password."""
 
 NAMES = {
     "zip": "a ZIP archive",
@@ -32,6 +34,7 @@ NAMES = {
     "7z": "a 7z archive",
     "rar": "a RAR archive",
     "hwp": "an HWP document",
+    "locked": "a file that is protected by a password",
     "image": "an image",
     "html": "an HTML page",
     "xml": "XML",
@@ -59,7 +62,7 @@ def kind_of(head: bytes) -> str:
         return "empty"
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
-            return "hwp" if kind == "ole" and (_HWP in head or b"HWP Document File" in head) else kind
+            return _old_office(head) if kind == "ole" else kind
     start = head[:8192]
     for mark, wide in ((codecs.BOM_UTF8, ""), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if start.startswith(mark):
@@ -74,6 +77,12 @@ def kind_of(head: bytes) -> str:
         # an XHTML page has an XML declaration before its doctype
         return "html" if start.startswith(b"<?xml") and re.search(rb"<(?:!doctype\s+)?html\b", start[:2000], re.I) else "xml"
     return "json" if start[:1] in (b"{", b"[") else "text"
+
+
+def _old_office(head: bytes) -> str:
+    if any(mark in head for mark in _HWP):
+        return "hwp"
+    return "locked" if _LOCKED in head else "ole"
 
 
 def wide(head: bytes) -> bool:

@@ -84,6 +84,15 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         opened(path, order("a"), format="xls")
 
 
+def test_a_workbook_with_a_password_is_said_to_have_one(tmp_path: Path) -> None:
+    """Office wraps a workbook with a password into its old format, whatever the name says."""
+    path = tmp_path / "f.xlsx"
+    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1024) + "EncryptedPackage".encode("utf-16-le") + bytes(1024))
+    for file_format in ("xls", "xlsx"):
+        with pytest.raises(UnreadableSource, match=f"a file that is protected by a password in place of {file_format}"):
+            opened(path, order("a"), format=file_format)
+
+
 def test_an_xlsx_that_unpacks_without_end(tmp_path: Path) -> None:
     path = workbook(tmp_path / "f.xlsx", [["a"], *[["x" * 30_000] for _ in range(3)]])
     with pytest.raises(UnreadableSource, match="unpacks to more than"):
