@@ -19,7 +19,8 @@ from typing import Any
 
 from assets.errors import UnreadableSource
 from assets.onboarding.words import NoTable, Note
-from assets.tables.readers.container import DAMAGE, inflated, members, opened
+from assets.onboarding.workbook import look_at_workbook
+from assets.tables.readers.container import DAMAGE, check_zip, inflated, members, opened
 from assets.tables.readers.magic import kind_of
 from assets.tables.readers.spec import FileShape, Unpacking
 
@@ -58,6 +59,8 @@ def layout_of(path: Path, name: str, address: str | None = None) -> Layout:
         found, container = _plain(inner, Path(name.lower().removesuffix(".gz")).suffix), "gzip"
     elif kind == "zip":
         found, container = _zip(path)
+    elif kind == "ole":
+        found, container = _old_office(path, head), "none"
     else:
         found, container = _plain(head, suffix, whole=len(head) < LOOK_BYTES), "none"
     # What the end of the address says is not declared; a download by number says nothing, whatever the file in hand is called.
@@ -77,7 +80,8 @@ def _zip(path: Path) -> tuple[Layout, str]:
     limits = Unpacking()
     found = members(path, limits)
     if "xl/workbook.xml" in found:
-        return Layout({"format": "xlsx"}, notes=(Note("sheet"),)), "none"
+        check_zip(path, limits)
+        return _excel(path, "xlsx"), "none"
     tables = sorted((name for name in found if Path(name.lower()).suffix in _TABLES), key=lambda name: -found[name].file_size)
     if not tables:
         raise NoTable("zip_without_table")
@@ -140,14 +144,23 @@ def _pattern(first: str, alike: Sequence[str], others: Sequence[str]) -> str:
     return glob if len(same) > 1 and not any(fnmatchcase(name, glob) for name in others) else escape(first)
 
 
-def _plain(data: bytes, suffix: str, *, whole: bool = False) -> Layout:
-    kind = kind_of(data[:8192])
-    if kind == "ole":
-        kind = kind_of(data)  # the directory, which tells what is in it, may lie far behind
-    if kind == "ole":
-        return Layout({"format": "xls"}, notes=(Note("sheet"),))
+def _old_office(path: Path, head: bytes) -> Layout:
+    """The directory, which tells what is in the file, may lie far behind its beginning."""
+    kind = kind_of(head)
     if kind == "locked":
         raise NoTable("locked_workbook")
+    if kind != "ole":
+        raise NoTable("no_table", kind=kind)
+    return _excel(path, "xls")
+
+
+def _excel(path: Path, file_format: str) -> Layout:
+    shape, notes = look_at_workbook(path)
+    return Layout({"format": file_format, **shape}, notes=notes)
+
+
+def _plain(data: bytes, suffix: str, *, whole: bool = False) -> Layout:
+    kind = kind_of(data[:8192])
     if kind == "parquet":
         return Layout({"format": "parquet"})
     if kind == "json" and suffix not in (".csv", ".tsv", ".txt"):

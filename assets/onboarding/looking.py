@@ -225,6 +225,8 @@ def _sampled(
         if len(rows) >= SAMPLE_ROWS:
             notes.append(Note("first_rows", {"count": f"{SAMPLE_ROWS:,}"}))
             break
+    if not rows:
+        notes.append(Note("no_rows"))
     return Sample(source, "Ok", size, encoding, tuple(names), tuple(rows[:SAMPLE_ROWS]), tuple(notes))
 
 
