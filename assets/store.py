@@ -26,6 +26,9 @@ from obstore.store import LocalStore, S3Store
 
 from assets.errors import IntegrityError, SettingsError, StoreConflict
 
+_SEE_KEYS = "see that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are right and may use it, and that MADANG_STORE names it"
+_SEE_SERVER = "see that it runs, and that AWS_ENDPOINT_URL names it, like http://s3.example:9000; madang doctor asks it again"
+
 SWAP_ATTEMPTS = 8
 TICKET_LIFE_S = 30
 """How long a writer may hold a pointer alone; far more than one small PUT needs."""
@@ -305,10 +308,24 @@ def _client_options() -> Any:
 
 
 def bootstrap(url: str) -> None:
-    """Make the store's bucket, versioned, where it does not exist yet. Nothing to do on `file://`."""
+    """Make the store's bucket, versioned, where it does not exist yet. Nothing to do on `file://`. Raises SettingsError."""
     parts = urlsplit(url)
     if parts.scheme != "s3":
         return
+    from minio.error import MinioException, S3Error
+    from urllib3.exceptions import HTTPError
+
+    try:
+        _bucket(parts.netloc)
+    except S3Error as error:
+        raise SettingsError(
+            f"the object store refuses the bucket '{parts.netloc}' ({error.code})", where=url, mend=_SEE_KEYS
+        ) from error
+    except (HTTPError, MinioException, ValueError) as error:
+        raise SettingsError("the object store does not answer", where=url, mend=_SEE_SERVER) from error
+
+
+def _bucket(name: str) -> None:
     from minio import Minio
     from minio.commonconfig import ENABLED
     from minio.error import S3Error
@@ -323,11 +340,11 @@ def bootstrap(url: str) -> None:
         region=os.environ.get("AWS_REGION", "us-east-1"),
         secure=endpoint.scheme == "https",
     )
-    if not client.bucket_exists(bucket_name=parts.netloc):
+    if not client.bucket_exists(bucket_name=name):
         try:
-            client.make_bucket(bucket_name=parts.netloc)
+            client.make_bucket(bucket_name=name)
         except S3Error as error:
             # Another process of ours was faster.
             if error.code not in ("BucketAlreadyOwnedByYou", "OperationAborted"):
                 raise
-    client.set_bucket_versioning(bucket_name=parts.netloc, config=VersioningConfig(ENABLED))
+    client.set_bucket_versioning(bucket_name=name, config=VersioningConfig(ENABLED))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ INSTANCE_FILE = ROOT / "deploy" / "dagster.yaml"
 
 def dagster_home(settings: Settings) -> Path:
     """The folder of Dagster's own state below Madang's home, with its configuration in place."""
+    settings.make_home()
     home = settings.home / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(exist_ok=True)
     target = home / "dagster.yaml"
     text = INSTANCE_FILE.read_text(encoding="utf-8")
     if not target.exists() or target.read_text(encoding="utf-8") != text:
@@ -104,7 +106,17 @@ def _first_error(result: Any) -> tuple[str, dict[str, Any]]:
                 said = {label: value.value for label, value in failure.user_failure_data.metadata.items()}
                 return str(failure.user_failure_data.description), said
             return str(failure.error.cause.message if failure.error.cause else failure.error.message).strip(), {}
-    return "" if result.success else "the run failed; its log in the Dagster UI says why", {}
+    return "" if result.success else _before_the_first_step(result.all_events), {}
+
+
+def _before_the_first_step(events: Iterable[Any]) -> str:
+    """Why no step began: what the run is made of (settings, store, ledger) could not be opened."""
+    for event in events:
+        if event.event_type_value == "RESOURCE_INIT_FAILURE":
+            said = str(event.event_specific_data.error.message).strip()
+            # Dagster keeps an error as text, with its class in front of it; the sentence is what a person needs.
+            return re.sub(r"^assets\.errors\.\w+: ", "", said)
+    return "the run failed; its log in the Dagster UI says why"
 
 
 def find_feed(feeds: Mapping[str, Feed], id_: str, problems: Sequence[Problem] = ()) -> Feed:

@@ -58,3 +58,12 @@ def test_other_urls_are_refused_with_the_mend(url: str) -> None:
 def test_bootstrap_has_nothing_to_do_on_files(tmp_path: Path) -> None:
     bootstrap((tmp_path / "store").as_uri())
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "s3.example:9000"])
+def test_a_store_that_is_not_there_is_said_with_the_setting_that_names_it(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "who", "SECRET_ACCESS_KEY": "hidden-key"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with pytest.raises(SettingsError, match=r"s3://madang: the object store does not answer.*AWS_ENDPOINT_URL") as caught:
+        bootstrap("s3://madang")
+    assert "hidden-key" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -142,6 +143,25 @@ def test_feed_status_tells_what_ledger_and_tables_know(in_demo: MadangHome, caps
         assert line["checked"] >= line["unchanged_since"]
     done = call("feed", "status", capsys=capsys)
     assert done.code == 0 and "kr.seoul.bike_hourly" in done.out
+
+
+def test_a_run_that_cannot_begin_says_what_is_not_there(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is opened before the first step, where no step can say why it failed."""
+    settings = {"MADANG_STORE": "s3://madang", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "x"}
+    for name, value in {**settings, "AWS_ACCESS_KEY_ID": "who", "AWS_SECRET_ACCESS_KEY": "hidden-key"}.items():
+        monkeypatch.setenv(name, value)
+    done = call("feed", "run", "us.faa.airports", capsys=capsys)
+    assert done.code == 1 and done.err.startswith("✗ s3://madang: the object store does not answer — ")
+    assert "AWS_ENDPOINT_URL" in done.err and "hidden-key" not in done.err and done.out == ""
+
+
+def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("orchestration.cli.app", full)
+    done = call("feed", "run", "us.faa.airports", capsys=capsys)
+    assert done.code == 1 and "the disk is full" in done.err and "make room" in done.err
 
 
 def test_an_unknown_feed_and_a_nearby_name(capsys: Capture) -> None:
