@@ -26,7 +26,7 @@ def open_platform(
     """The platform that the settings name. `make`: its bucket and home are made where they are missing; False: only looked at."""
     if make:
         bootstrap(settings.store_url)
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.make_home()
     return Platform(
         home=settings.home,
         store=Store(settings.store_url),

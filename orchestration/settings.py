@@ -67,6 +67,17 @@ class Settings:
             reports_url=(env.get("MADANG_REPORTS_URL") or "http://127.0.0.1:3001").rstrip("/"),
         )
 
+    def make_home(self) -> None:
+        """The folder of all state, made where it is missing. Raises SettingsError where this user cannot."""
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"the folder {self.home} cannot be made ({error.strerror})",
+                where="MADANG_HOME",
+                mend="name a folder that this user may write to",
+            ) from None
+
     def in_force(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
         """Every setting by its variable's name, secrets masked, for `madang doctor`."""
         env = os.environ if environ is None else environ

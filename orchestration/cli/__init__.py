@@ -51,6 +51,13 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        from orchestration.failures import disk_full
+
+        # Dagster writes its own state outside of every step, and fails there in its own way.
+        if full := disk_full(error):
+            fail(full)
+        raise
 
 
 def fail(error: MadangError) -> NoReturn:

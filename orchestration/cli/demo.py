@@ -62,7 +62,7 @@ def demo_settings(home: Path | None, data: Path | None) -> Settings:
             raise MadangError(
                 "this home was not made by the demo", where=str(settings.home), mend="madang demo --home another-folder"
             )
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.make_home()
     elif (json.loads(mark.read_text(encoding="utf-8"))["data"] is None) != (data is None):
         # Feeds that only add and revise would keep the rows of both.
         raise MadangError(

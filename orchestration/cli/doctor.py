@@ -59,7 +59,10 @@ def examine(settings: Settings) -> list[Finding]:
     findings.append(
         Finding("platform packages", platform, "installed" if platform else "missing", "" if platform else "make setup")
     )
-    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.make_home()
+    except MadangError as error:
+        return [*findings, Finding("home", False, error.what, f"{error.where}: {error.mend}")]
     free_gb = shutil.disk_usage(settings.home).free / 1e9
     findings.append(Finding("free disk", free_gb > 2, f"{free_gb:.0f} GB", "" if free_gb > 2 else "free at least 2 GB"))
     findings.append(_store(settings))

@@ -28,6 +28,12 @@ def findings(home: Path, monkeypatch: pytest.MonkeyPatch, **more: str) -> dict[s
     return {f["name"]: f for f in json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["findings"]}
 
 
+def test_a_home_that_cannot_be_made_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    found = findings(tmp_path / "file" / "home", monkeypatch)["home"]
+    assert not found["ok"] and "cannot be made" in str(found["found"]) and "MADANG_HOME" in str(found["mend"])
+
+
 def test_it_says_who_answers_and_which_keys_that_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = findings(tmp_path, monkeypatch)
     assert found["agencies"]["found"] == "the real agencies are asked"
