@@ -317,5 +317,7 @@ def _xml(data: bytes) -> Layout:
             open_elements.pop()
     if not counts:
         raise NoTable("xml_without_rows")
-    path = max(counts, key=lambda p: (counts[p], p.count("/")))
+    # A part of each record comes as often as the record: the record has all of its parts. What comes once is a mere wrapper.
+    most = max(counts.values())
+    path = max(counts, key=lambda p: (counts[p], p.count("/") if most == 1 else -p.count("/")))
     return Layout({"format": "xml", "records_path": path})

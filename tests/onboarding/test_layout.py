@@ -90,6 +90,9 @@ def test_json_lines_xml_and_containers(tmp_path: Path) -> None:
     assert laid(tmp_path, b'{"a":1}\n{"a":2}\n', "x.json").shape == {"format": "jsonl"}
     xml = b"<r><h><t>1</t></h><rows><row><a>1</a></row><row><a>2</a></row></rows></r>"
     assert laid(tmp_path, xml, "x").shape == {"format": "xml", "records_path": "r/rows/row"}
+    parts = b"<r><rows><row><a>1</a><b><c>1</c></b></row><row><a>2</a><b><c>1</c></b></row></rows></r>"
+    assert laid(tmp_path, parts, "x").shape == {"format": "xml", "records_path": "r/rows/row"}
+    assert laid(tmp_path, b"<r><rows><row><a>1</a></row></rows></r>", "x").shape["records_path"] == "r/rows/row"
     assert laid(tmp_path, gzip.compress(CSV.encode("cp949")), "x.csv.gz").shape == {"format": "csv"}
     assert laid(tmp_path, gzip.compress(CSV.encode()), "download").shape == {"format": "csv", "container": "gzip"}
     assert laid(tmp_path, zipped(rows__csv=CSV.encode()), "x.zip").shape == {"format": "csv"}
