@@ -20,6 +20,7 @@ from assets.protocols.queries import SPAN_PLACES, QuerySource, Window, places_of
 from quality.contract import Contract, ExpectationSpec, Strict
 
 FEED_ID = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z][a-z0-9]*(_[a-z0-9]+)*)+$"
+LICENCE_ID = r"^[A-Za-z0-9.\-+]+$"
 
 PROTOCOLS: dict[str, Protocol[Any]] = registry()
 
@@ -39,7 +40,7 @@ class Agency(Strict):
 class Licence(Strict):
     """The licence as the agency states it. `id`: SPDX identifier, KOGL-0 … KOGL-4 (KOGL-1-AI with the AI type), US-PD, or other."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9.\-+]+$")
+    id: str = Field(pattern=LICENCE_ID)
     url: str
     redistribution: bool | None = None
     ai_training: bool | None = None

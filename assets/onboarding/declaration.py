@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from assets.feeds.load import FEED_FILE
-from assets.feeds.model import FEED_ID
+from assets.feeds.model import FEED_ID, LICENCE_ID
 from assets.onboarding.columns import Proposal
 from assets.onboarding.looking import Sample
 from assets.onboarding.naming import column_name
 from assets.onboarding.words import Refused
+from quality.rights import table
 
 ZONES = {
     "KR": "Asia/Seoul",
@@ -63,6 +64,19 @@ def suggested_id(country: str, address: str, title: str) -> str:
 
 def _word(text: str) -> str:
     return re.sub(r"_+", "_", column_name(text))[:40].strip("_")
+
+
+def licence_id(said: str) -> str:
+    """The id of a licence as people name it: 공공누리 1유형 and kogl-1 are KOGL-1. Refused where it is no id at all."""
+
+    def bare(text: str) -> str:
+        return re.sub(r"[\s제·]", "", text).lower()
+
+    named = {bare(name): id_ for id_, terms in table().items() for name in (id_, terms.title, terms.title_ko) if name}
+    id_ = named.get(bare(said), said.strip())
+    if not re.fullmatch(LICENCE_ID, id_):
+        raise Refused("no_licence", licence=id_[:80])
+    return id_
 
 
 def feed_yaml(sample: Sample, proposal: Proposal, answers: Answers) -> str:

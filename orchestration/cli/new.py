@@ -209,7 +209,7 @@ def _answers(
     ask: _Asker, given: dict[str, str | None], address: str, country: str, zone: str, into: Path, file: Path | None
 ) -> Answers:
     """What was given as options, and the rest asked for. `address`: without a key, for it is proposed as an answer."""
-    from assets.onboarding.declaration import Answers, free_place, suggested_id
+    from assets.onboarding.declaration import Answers, free_place, licence_id, suggested_id
     from assets.onboarding.looking import keyless
     from assets.onboarding.schedule import EXAMPLES
     from quality.rights import table
@@ -224,7 +224,8 @@ def _answers(
     titled = given["title"] or ask("title", "--title", file.stem if file else None)
     agency = given["agency"] or ask("agency", "--agency")
     id_ = free(given["id"]) if given["id"] else ask("id", "--id", suggested_id(country, address, titled), free)
-    licence = given["licence"] or ask("licence", "--licence", "KOGL-1" if country == "KR" and not ask.quiet else None)
+    usual = "KOGL-1" if country == "KR" and not ask.quiet else None
+    licence = licence_id(given["licence"]) if given["licence"] else ask("licence", "--licence", usual, licence_id)
     known = table().get(licence)
     page = keyless(given["licence_url"] or ask("licence_url", "--licence-url", known.url if known and known.url else None))
     documentation = given["documentation"] or (None if ask.quiet else ask("documentation", "--documentation", address, keyless))

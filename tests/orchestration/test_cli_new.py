@@ -74,6 +74,14 @@ def test_questions_are_asked_in_korean_and_asked_again_where_the_answer_is_no_sc
     assert (feed.schedule.cron, feed.licence.id, feed.documentation) == ("0 3 * * *", "KOGL-1", URL)
 
 
+@pytest.mark.parametrize("said", ["공공누리 제1유형", "공공누리1유형", "kogl-1", " KOGL-1 "])
+def test_a_licence_may_be_named_as_the_agencys_page_does(said: str, agency: Any, tmp_path: Path, capsys: Capture) -> None:
+    done = new("--url", URL, *OPTIONS, "--licence", said, "--id", "kr.hanbit.loans", capsys=capsys)
+    assert done.code == 0, done.out
+    licence = load_feed(tmp_path / "feeds" / "kr.hanbit.loans").licence
+    assert licence.id == "KOGL-1" and licence.url.startswith("https://www.kogl.or.kr")
+
+
 def test_a_file_in_hand_is_looked_at_and_nobody_is_asked(agency: Any, tmp_path: Path, capsys: Capture) -> None:
     agency(b"<html>not there yet</html>")
     (tmp_path / "loans.csv").write_bytes(CSV.encode("cp949"))
@@ -96,6 +104,7 @@ def test_a_file_in_hand_is_looked_at_and_nobody_is_asked(agency: Any, tmp_path: 
         (("--url", URL, *OPTIONS, "--country", "대한민국"), "'대한민국' is no country"),
         (("--url", URL, *OPTIONS, "--timezone", "KST"), "'KST' is no time zone"),
         (("--url", URL, *OPTIONS, "--timezone", "../etc"), "is no time zone"),
+        (("--url", URL, *OPTIONS, "--licence", "자유 이용"), "'자유 이용' is no id of a licence"),
         (("--url", URL, *OPTIONS, "--lang", "jp"), "no language 'jp'"),
         (("--url", URL, *OPTIONS[:-1], "0 25 * * *"), "'0 25 * * *' is no cron expression"),
         (("--url", "ftp://ftp.hanbit.example/x.csv", *OPTIONS), "docs/protocols/ftp.md"),
