@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ class NotPublished(MadangError):
     """There is no such set, version or committed release at the source."""
 
 
+class Unreachable(MadangError):
+    """The place that is to hold `sets/` does not answer, breaks off, or refuses."""
+
+
 class Source:
     """Read access to a tree of published sets. `url`: https:// or http://, s3://, file://, or a folder's path."""
 
@@ -50,13 +55,14 @@ class Source:
             self._store = Store(self.url)
 
     def get(self, key: str) -> bytes:
-        """The whole object. FileNotFoundError where there is none."""
+        """The whole object. FileNotFoundError where there is none, Unreachable where nobody gives it."""
         if self._store is not None:
-            return self._store.get_bytes(key)
+            with self._answering():
+                return self._store.get_bytes(key)
         return b"".join(self.stream(key))
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """The object in pieces of at most a few megabytes."""
+        """The object in pieces of at most a few megabytes. Errors are those of `get`."""
         import obstore
         from obstore.exceptions import NotFoundError
 
@@ -67,10 +73,27 @@ class Source:
             return
         store = self._http if self._store is None else self._store._store
         try:
-            for piece in obstore.get(store, key).stream(min_chunk_size=CHUNK):
-                yield bytes(piece)
+            with self._answering():
+                for piece in obstore.get(store, key).stream(min_chunk_size=CHUNK):
+                    yield bytes(piece)
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(f"{self.url}/{quote(key)}") from error
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What the client of the store tells at length, in one sentence."""
+        from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+
+        try:
+            yield
+        except NotFoundError:
+            raise
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            mend = "ask who publishes there for access, or see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            raise Unreachable("access to the sets is refused", where=self.url, mend=mend) from error
+        except BaseError as error:
+            mend = "see that the address is right and can be reached, then type it again: what was pulled is kept"
+            raise Unreachable("nothing there gives the sets", where=self.url, mend=mend) from error
 
 
 @dataclass(frozen=True)

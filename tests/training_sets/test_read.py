@@ -16,7 +16,7 @@ import pytest
 from assets.errors import IntegrityError
 from assets.store import Store
 from assets.training_sets.inspect import NoSuchRecord, diff, trace
-from assets.training_sets.read import NotPublished, pull, show, verify
+from assets.training_sets.read import NotPublished, Unreachable, pull, show, verify
 from tests.training_sets.making import ROOT, build, digests, rows
 
 
@@ -78,6 +78,30 @@ def test_a_manifest_that_leaves_the_folder_is_refused(store: Store, tmp_path: Pa
     assert not (tmp_path / "escaped").exists()
     with pytest.raises(IntegrityError, match="outside the release"):
         verify(f"{store.url}/{base}")
+
+
+def test_a_source_that_nobody_answers_at_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="nothing there gives the sets") as caught:
+        pull("http://127.0.0.1:1", "little_set", tmp_path / "copy")
+    assert str(caught.value).startswith("http://127.0.0.1:1: ") and "\n" not in str(caught.value)
+
+
+def test_a_source_that_refuses_is_one_sentence(tmp_path: Path) -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(Unreachable, match="access to the sets is refused") as caught:
+                pull(f"http://127.0.0.1:{server.server_address[1]}", "little_set", tmp_path / "copy")
+        finally:
+            server.shutdown()
+    assert "\n" not in str(caught.value)
 
 
 def test_reading_needs_the_base_install_only() -> None:
