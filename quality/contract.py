@@ -6,6 +6,7 @@ into expectations `quality/suite.py`.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -122,6 +123,11 @@ class Contract(Strict):
         if clash:
             raise ValueError(f"{', '.join(clash)} is the name that keeps the null markers of {clash[0].removesuffix('_status')}")
         return self
+
+    @cached_property
+    def source_names(self) -> tuple[str, ...]:
+        """What the agency calls the columns, in their order."""
+        return tuple(column.source_name for column in self.columns)
 
     def column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)

@@ -70,7 +70,8 @@ class Ahead:
         if asked is None or asked[0] != cursor:
             raise OutOfStep
         task = asked[1]
-        await asyncio.wait([task])
+        if not task.done():
+            await asyncio.wait([task])
         if self._over is not None:
             raise self._over
         del self._out[cursor.page]

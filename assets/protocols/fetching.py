@@ -18,6 +18,7 @@ from typing import Any
 from assets.archive.fetches import FetchRecord, archive_fetch, new_fetch_id
 from assets.archive.records import StoredBody
 from assets.feeds.model import Feed
+from assets.garbage import collected_rarely
 from assets.protocols.ahead import Ahead, OutOfStep
 from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Lane, Progress, SystemClock
 from assets.protocols.failing import Stopped, failure_of
@@ -48,7 +49,8 @@ __all__ = ["Clock", "FetchCancelled", "FetchDeps", "Progress", "SystemClock", "f
 
 def run_fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, now: datetime | None = None) -> FetchRecord:
     """`fetch`, for callers without an event loop."""
-    return asyncio.run(fetch(feed, partition=partition, deps=deps, now=now))
+    with collected_rarely():
+        return asyncio.run(fetch(feed, partition=partition, deps=deps, now=now))
 
 
 async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, now: datetime | None = None) -> FetchRecord:
@@ -222,7 +224,7 @@ class _Fetch:
                     cursor, previous = Cursor(), ()
                     continue
                 cursor = follows.cursor
-                if at_once > 1 and not ahead.started and paging.total is not None and cursor.token is None:
+                if at_once > 1 and paging.total is not None and cursor.token is None and not ahead.started:
                     lanes = self._asker.lanes(answer.exchange.request, at_once)
                     ahead.start(tally.rows, paging.total, lanes, paging.max_pages)
 
