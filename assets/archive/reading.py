@@ -79,8 +79,11 @@ class Record:
                 raise broken(self._where, f"the {name} of record {self.headers.get('warc-record-id')} does not hold")
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """All records in order, digests verified; unread payloads are read past. IntegrityError on a broken or truncated file."""
+def read_records(path: Path, *, questions: bool = True) -> Iterator[Record]:
+    """All records in order, digests verified; unread payloads are read past. IntegrityError on a broken or truncated file.
+
+    `questions`: False for who needs the HTTP heads of answers only; a request then has none.
+    """
     from fastwarc.warc import ArchiveIterator
 
     where = str(path)
@@ -91,7 +94,8 @@ def read_records(path: Path) -> Iterator[Record]:
                 block, payload = _hasher(headers.get("warc-block-digest")), _hasher(headers.get("warc-payload-digest"))
                 record = Record(headers.get("warc-type", ""), headers, None, raw.reader, b"", where, block, 0, payload)
                 # Some revisits of other writers are of the type, and empty.
-                if headers.get("content-type", "").startswith("application/http") and headers.get("content-length") != "0":
+                has_head = headers.get("content-type", "").startswith("application/http") and headers.get("content-length") != "0"
+                if has_head and (questions or record.kind != "request"):
                     _read_head(record)
                 yield record
                 record.finish()

@@ -90,7 +90,7 @@ def to_text(data: bytes) -> str:
 
 def lines(pairs: Iterable[tuple[str, str]]) -> bytes:
     """Header lines, each with its end."""
-    return to_bytes("".join(f"{clean(name)}: {clean(value)}\r\n" for name, value in pairs))
+    return to_bytes("".join([f"{clean(name)}: {clean(value)}\r\n" for name, value in pairs]))
 
 
 def head_bytes(http: Http, *, payload_follows: bool) -> bytes:

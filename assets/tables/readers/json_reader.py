@@ -155,7 +155,8 @@ def _batches(records: Iterable[Any], order: Order, stream: RowStream, close: Utf
                 sound += 1
                 seen.add(record)
                 try:
-                    buffer.add([text_of(g(record)) for g in getters])
+                    values = [g(record) for g in getters]
+                    buffer.add([v if type(v) is str else text_of(v) for v in values])
                 except RecursionError:
                     buffer.add_problem("values nested too deeply", "")
             if buffer.full:
