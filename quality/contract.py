@@ -103,7 +103,15 @@ class Contract(Strict):
     key: tuple[Name, ...] = Field((), description="Columns that identify a row; without them rows have no identity.")
     unknown_columns: Literal["freeze", "discard_value"] = "discard_value"
     missing_columns: Literal["freeze", "null"] = "freeze"
-    max_quarantine: float = Field(0.05, ge=0, le=1, description="Share of refused rows above which the table is blocked.")
+    max_quarantine: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description=(
+            "Share of refused rows, of all rows read, above which the table is blocked. Rows that a later version of their "
+            "record in the same fetch superseded do not count."
+        ),
+    )
     min_rows: int = Field(1, ge=0, description="Fewer rows read than this block the table (0 allows an empty feed).")
 
     @model_validator(mode="after")
