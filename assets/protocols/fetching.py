@@ -44,6 +44,9 @@ from assets.tables.rows import Tally
 from assets.transport.schemes import Transport
 from assets.transport.secrets import Secrets
 
+MOST_SPLITS = 50
+"""Splits in a row, each into halves at least: what is still too large after so many does not become smaller by splitting."""
+
 __all__ = ["Clock", "FetchCancelled", "FetchDeps", "Progress", "SystemClock", "fetch", "run_fetch"]
 
 
@@ -150,15 +153,19 @@ class _Fetch:
         answer = await self._asker.ask(request, lead=read)
         if not isinstance(answer.outcome, Ok | Empty):
             raise Stopped(answer.outcome)
-        return led
+        return [replace(one, splits=max(one.splits, step.splits)) for one in led]
 
     def _smaller(self, step: Step, stop: Stopped) -> list[Step]:
         """What is asked in place of a step that was too large; any other failure ends the fetch."""
-        parts: list[Step] = []
-        if isinstance(stop.outcome, BadRequest) and stop.outcome.too_large:
-            parts = list(self.feed.protocol.split(self.feed, self.feed.source, step))
+        if not isinstance(stop.outcome, BadRequest) or not stop.outcome.too_large:
+            raise stop
+        parts = list(self.feed.protocol.split(self.feed, self.feed.source, step))
         if not parts:
             raise stop
+        parts = [replace(part, ordinal=step.ordinal, splits=step.splits + 1) for part in parts]
+        if step.splits >= MOST_SPLITS or any(replace(part, splits=step.splits) == step for part in parts):
+            less = "asked in parts it becomes no smaller: ask for less at once, with 'window', 'each' or 'params' of the source"
+            raise Stopped(BadRequest(f"{stop.outcome.reason}; {less}"))
         return parts
 
     def _forget(self, step: Step, rows: int) -> None:
