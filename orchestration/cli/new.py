@@ -29,11 +29,17 @@ CELL = 24
 
 
 def new(
-    url: Annotated[str | None, typer.Option(help="Address of the file or API; without a key in it.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the file or API, without a key in it, or of a folder: sftp://user@host/folder/pattern*.csv, ftp://, s3://."
+        ),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A file in hand to look at in place of what the address gives.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="How the agency speaks, where the address does not tell: http_file, …")
     ] = None,
+    host_key: Annotated[list[str] | None, typer.Option(help="SFTP: fingerprint of the server's host key, SHA256:…")] = None,
     id_: Annotated[str | None, typer.Option("--id", help="Id of the feed: country.agency.name.")] = None,
     named: Annotated[str | None, typer.Option("--title", help="Title, as the agency calls the data.")] = None,
     agency: Annotated[str | None, typer.Option(help="Name of the agency.")] = None,
@@ -62,7 +68,8 @@ def new(
     if file is not None and url is None:
         url = ask("published", "--url")
     address = url or ask("url", "--url")
-    sample = _looked(address, file, protocol, country.upper(), language)
+    source = _source(ask, address, protocol, host_key)
+    sample = _looked(source, address, file, country.upper(), language)
     proposal = propose(sample.sources, sample.rows)
     notes = [note.text(language) for note in (*sample.notes, *proposal.notes)]
     if not json_:
@@ -130,15 +137,40 @@ class _Asker:
                 say("✗", "red", error)
 
 
-def _looked(address: str, file: Path | None, protocol: str | None, country: str, language: Language) -> Sample:
-    from assets.onboarding.looking import look_at_file, source_of
+def _source(ask: _Asker, address: str, protocol: str | None, host_keys: list[str] | None) -> dict[str, Any]:
+    """What the address suggests; of an SFTP server with its host key, and with a private key where its variable holds one."""
+    from assets.onboarding.looking import source_of
 
     source = source_of(address, protocol)
+    if source["protocol"] == "sftp":
+        source["host_keys"] = host_keys or [ask("host_key", "--host-key", None, _fingerprint)]
+        if "PRIVATE KEY" in os.environ.get(source["auth"]["secret"], ""):
+            source["auth"]["kind"] = "private_key"
+    for key in source.get("host_keys", []):
+        _fingerprint(key)
+    return source
+
+
+def _fingerprint(text: str) -> str:
+    from assets.protocols.sftp import is_fingerprint
+
+    if not is_fingerprint(text):
+        raise MadangError(
+            f"'{text[:100]}' is no fingerprint of a host key",
+            mend="it is SHA256: and 43 characters; the agency states it, and `ssh-keygen -lf` shows it",
+        )
+    return text
+
+
+def _looked(source: dict[str, Any], address: str, file: Path | None, country: str, language: Language) -> Sample:
+    from assets.onboarding.looking import DROPS, look_at_file
+
     if file is not None and not file.is_file():
         raise MadangError("there is no such file", where=str(file), mend="name the file in hand, or leave --file out")
     try:
         if file is not None:
-            return look_at_file(file, file.name, country=country, url=address)
+            drop = source if source["protocol"] in DROPS else None
+            return look_at_file(file, file.name, country=country, url=address, drop=drop)
         return _asked(source, address, country, language)
     except UnreadableSource as error:
         raise UnreadableSource(error.what, where=str(file or address), mend=error.mend) from None
