@@ -6,6 +6,7 @@ into expectations `quality/suite.py`.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -102,7 +103,15 @@ class Contract(Strict):
     key: tuple[Name, ...] = Field((), description="Columns that identify a row; without them rows have no identity.")
     unknown_columns: Literal["freeze", "discard_value"] = "discard_value"
     missing_columns: Literal["freeze", "null"] = "freeze"
-    max_quarantine: float = Field(0.05, ge=0, le=1, description="Share of refused rows above which the table is blocked.")
+    max_quarantine: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description=(
+            "Share of refused rows, of all rows read, above which the table is blocked. Rows that a later version of their "
+            "record in the same fetch superseded do not count."
+        ),
+    )
     min_rows: int = Field(1, ge=0, description="Fewer rows read than this block the table (0 allows an empty feed).")
 
     @model_validator(mode="after")
@@ -122,6 +131,11 @@ class Contract(Strict):
         if clash:
             raise ValueError(f"{', '.join(clash)} is the name that keeps the null markers of {clash[0].removesuffix('_status')}")
         return self
+
+    @cached_property
+    def source_names(self) -> tuple[str, ...]:
+        """What the agency calls the columns, in their order."""
+        return tuple(column.source_name for column in self.columns)
 
     def column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)

@@ -153,7 +153,7 @@ class _Extraction:
         revisits: dict[tuple[int, int], tuple[str, Record]] = {}
         rounds: dict[int, int] = {}
         closing: bytes | None = None
-        for record in read_records(path):
+        for record in read_records(path, questions=False):
             closing = b"".join(record.chunks()) if _is_closing(record) else None
             if not _counts(record):
                 continue

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
+from isal import igzip, isal_zlib
+
 from assets.archive.records import CHUNK, Http, broken, digest_of, to_text
 
 MAX_HTTP_HEAD = 1024 * 1024
 _GZIP = b"\x1f\x8b"
+_CORRUPT = (EOFError, OSError, cast(type[Exception], isal_zlib.error))
 _OTHER_DIGESTS = ("sha1", "sha512", "md5")
 """What other writers label records with; our own is SHA-256."""
 
@@ -78,8 +79,11 @@ class Record:
                 raise broken(self._where, f"the {name} of record {self.headers.get('warc-record-id')} does not hold")
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """All records in order, digests verified; unread payloads are read past. IntegrityError on a broken or truncated file."""
+def read_records(path: Path, *, questions: bool = True) -> Iterator[Record]:
+    """All records in order, digests verified; unread payloads are read past. IntegrityError on a broken or truncated file.
+
+    `questions`: False for who needs the HTTP heads of answers only; a request then has none.
+    """
     from fastwarc.warc import ArchiveIterator
 
     where = str(path)
@@ -90,11 +94,12 @@ def read_records(path: Path) -> Iterator[Record]:
                 block, payload = _hasher(headers.get("warc-block-digest")), _hasher(headers.get("warc-payload-digest"))
                 record = Record(headers.get("warc-type", ""), headers, None, raw.reader, b"", where, block, 0, payload)
                 # Some revisits of other writers are of the type, and empty.
-                if headers.get("content-type", "").startswith("application/http") and headers.get("content-length") != "0":
+                has_head = headers.get("content-type", "").startswith("application/http") and headers.get("content-length") != "0"
+                if has_head and (questions or record.kind != "request"):
                     _read_head(record)
                 yield record
                 record.finish()
-    except (EOFError, OSError, zlib.error) as error:
+    except _CORRUPT as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise broken(where, f"it is truncated or corrupt ({type(error).__name__})") from error
@@ -104,8 +109,8 @@ def _opened(path: Path) -> BinaryIO:
     """The records as they stand, unpacked where the file is packed."""
     with path.open("rb") as file:
         packed = file.read(len(_GZIP)) == _GZIP
-    # Python's gzip under FastWARC: FastWARC's own stops at a cut-off member without a word.
-    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+    # ISA-L's gzip under FastWARC: FastWARC's own stops at a cut-off member without a word.
+    return cast(BinaryIO, igzip.IGzipFile(path)) if packed else path.open("rb")  # type: ignore[no-untyped-call]
 
 
 def _hasher(label: str | None) -> Any:

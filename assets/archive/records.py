@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from assets.errors import IntegrityError
@@ -56,7 +57,7 @@ class Http:
 
     def get(self, name: str) -> str | None:
         """The last header of that name, which is lower-case."""
-        return self.map().get(name)
+        return next((value for told, value in reversed(self.headers) if told.lower() == name), None)
 
     def map(self) -> dict[str, str]:
         """Headers by lower-case name; the last one wins."""
@@ -67,6 +68,7 @@ def new_id() -> str:
     return f"<{uuid.uuid4().urn}>"
 
 
+@lru_cache(maxsize=64)
 def warc_date(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -88,7 +90,7 @@ def to_text(data: bytes) -> str:
 
 def lines(pairs: Iterable[tuple[str, str]]) -> bytes:
     """Header lines, each with its end."""
-    return to_bytes("".join(f"{clean(name)}: {clean(value)}\r\n" for name, value in pairs))
+    return to_bytes("".join([f"{clean(name)}: {clean(value)}\r\n" for name, value in pairs]))
 
 
 def head_bytes(http: Http, *, payload_follows: bool) -> bytes:

@@ -3,8 +3,9 @@
 Digests are SHA-256 in hex, `sha256:<hex>`. The standard leaves algorithm and encoding open but says that the value is a token,
 which its customary Base32 is for SHA-1 only: for 256 bits it ends in `====`, and `=` is no token character. Hex is what
 `sha256sum` and the ledger say, and FastWARC and warcio check it. Our reader takes Base32 too.
-Records are written as bytes through zlib, one gzip member each, rather than by FastWARC's `WarcRecord.write`: that one
-knows SHA-1 only, and writes the old Content-Length without complaint when a body ends early. FastWARC reads.
+Records are written as bytes, one gzip member each, rather than by FastWARC's `WarcRecord.write`: that one knows SHA-1 only, and
+writes the old Content-Length without complaint when a body ends early. FastWARC reads. Short records, the pages of an API and all
+requests, are packed by ISA-L, in half of zlib's time to 6 % more bytes; long ones by zlib, for which ISA-L would need a fifth more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from isal import isal_zlib
+
 from assets.archive.records import CHUNK, CLOSING, StoredBody, digest_label, head_bytes, lines, new_id, warc_date
 from assets.archive.records import Http as Http
 from assets.errors import IntegrityError
@@ -28,6 +31,13 @@ if TYPE_CHECKING:
 
 Profile = Literal["identical-payload-digest", "server-not-modified"]
 _PROFILE = "http://netpreserve.org/warc/1.1/revisit/"
+_GZIP = zlib.MAX_WBITS | 16
+_REQUEST = lines([("Content-Type", "application/http; msgtype=request")])
+_RESPONSE = lines([("Content-Type", "application/http; msgtype=response")])
+_CUT = lines([("WARC-Truncated", "disconnect")])
+_MASKED = lines([("Madang-Masked", "equal-length")])
+_SHORT = 16 * 1024
+"""Bytes of a record up to which the start of a packer, not the packing, is what takes the time."""
 _FORMAT = "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/"
 
 
@@ -64,7 +74,7 @@ class WarcWriter:
         block = lines(fields.items())
         self._info = new_id()
         headers = [("WARC-Filename", f"{fetch_id}.warc.gz"), ("Content-Type", "application/warc-fields")]
-        self._write("warcinfo", self._info, started_at, headers, block)
+        self._write("warcinfo", self._info, started_at, lines(headers), block)
 
     def __enter__(self) -> WarcWriter:
         return self
@@ -99,15 +109,13 @@ class WarcWriter:
         `payload_sha256`: hex, of `body` as it is on disk; checked (IntegrityError). `masked`: a secret in the body was
         masked at equal length. Only bodies whose outcome is Ok count as the fetch's.
         """
-        common = [*self._place(url, step, page, outcome), *([("WARC-IP-Address", remote_ip)] if remote_ip else [])]
+        common = self._place(url, step, page, outcome, remote_ip)
         response_id = new_id()
         self._request(common, at, request, request_body, response_id if response else None)
         if response is None:
             return None
         head = head_bytes(response, payload_follows=True)
-        headers = [*common, ("Content-Type", "application/http; msgtype=response")]
-        if not complete:
-            headers.append(("WARC-Truncated", "disconnect"))
+        headers = common + _RESPONSE + (_CUT if not complete else b"")
         sha256 = self._payload("response", response_id, at, headers, head, body, payload_sha256, masked)
         stored = StoredBody(
             step,
@@ -144,13 +152,11 @@ class WarcWriter:
         Counts as one of the fetch's bodies whatever `outcome` (Ok or NotModified) says. Without HTTP (a drop) `request` and
         `response` are None: the revisit record stands alone, with an empty block.
         """
-        common = [*self._place(url, step, page, outcome), *([("WARC-IP-Address", remote_ip)] if remote_ip else [])]
+        common = self._place(url, step, page, outcome, remote_ip)
         revisit_id = new_id()
         if request is not None:
             self._request(common, at, request, request_body, revisit_id)
-        headers = [
-            *common,
-            *([("Content-Type", "application/http; msgtype=response")] if response is not None else []),
+        refers = [
             ("WARC-Profile", _PROFILE + profile),
             ("WARC-Refers-To", earlier.record_id),
             ("WARC-Refers-To-Target-URI", earlier.url),
@@ -158,6 +164,7 @@ class WarcWriter:
             ("WARC-Payload-Digest", digest_label(bytes.fromhex(earlier.sha256))),
             ("Madang-Refers-To-Fetch", earlier.fetch_id),
         ]
+        headers = common + (_RESPONSE if response is not None else b"") + lines(refers)
         block = head_bytes(response, payload_follows=False) if response is not None else b""
         self._write("revisit", revisit_id, at, headers, block)
         etag = (response.get("etag") if response is not None else None) or earlier.etag
@@ -185,11 +192,9 @@ class WarcWriter:
         masked: bool = False,
     ) -> StoredBody:
         """A file that came without HTTP (SFTP, FTP, S3, a drop). Parameters as for `write_exchange`."""
-        headers = [*self._place(url, step, page, outcome), ("Content-Type", content_type)]
-        if not complete:
-            headers.append(("WARC-Truncated", "disconnect"))
+        headers = self._place(url, step, page, outcome) + lines([("Content-Type", content_type)]) + (_CUT if not complete else b"")
         if last_modified:
-            headers.append(("Madang-Last-Modified", last_modified))
+            headers += lines([("Madang-Last-Modified", last_modified)])
         record_id = new_id()
         sha256 = self._payload("resource", record_id, at, headers, b"", body, payload_sha256, masked)
         stored = StoredBody(
@@ -199,7 +204,7 @@ class WarcWriter:
 
     def write_failure(self, *, url: str, at: datetime, outcome: str, step: int, page: int, reason: str) -> None:
         """That nothing came without HTTP, and why: a metadata record, since there is no payload to keep."""
-        headers = [*self._place(url, step, page, outcome), ("Content-Type", "application/warc-fields")]
+        headers = self._place(url, step, page, outcome) + lines([("Content-Type", "application/warc-fields")])
         self._write("metadata", new_id(), at, headers, lines([("madang-failure", reason)]))
 
     def restart(self, step: int) -> None:
@@ -216,7 +221,7 @@ class WarcWriter:
         """The closing metadata record (the FetchRecord and the bodies as JSON), fsync, close. Returns `bodies`."""
         value = {"fetch": record.as_json(), "bodies": [b.as_json() for b in self.bodies]}
         block = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        self._write("metadata", new_id(), record.finished_at, [("Content-Type", CLOSING)], block)
+        self._write("metadata", new_id(), record.finished_at, lines([("Content-Type", CLOSING)]), block)
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -225,19 +230,19 @@ class WarcWriter:
 
     # --- one record ---
 
-    def _place(self, url: str, step: int, page: int, outcome: str) -> list[tuple[str, str]]:
-        return [
+    def _place(self, url: str, step: int, page: int, outcome: str, remote_ip: str | None = None) -> bytes:
+        """The headers that say what was asked, and what came of it."""
+        pairs = [
             ("WARC-Target-URI", url),
             ("Madang-Step", str(step)),
             ("Madang-Page", str(page)),
             ("Madang-Round", str(self._rounds.get(step, 0))),
             ("Madang-Outcome", outcome),
         ]
+        return lines([*pairs, ("WARC-IP-Address", remote_ip)] if remote_ip else pairs)
 
-    def _request(self, common: list[tuple[str, str]], at: datetime, request: Http, body: bytes | None, partner: str | None) -> None:
-        headers = [*common, ("Content-Type", "application/http; msgtype=request")]
-        if partner:
-            headers.append(("WARC-Concurrent-To", partner))
+    def _request(self, common: bytes, at: datetime, request: Http, body: bytes | None, partner: str | None) -> None:
+        headers = common + _REQUEST + (lines([("WARC-Concurrent-To", partner)]) if partner else b"")
         self._write("request", new_id(), at, headers, head_bytes(request, payload_follows=True) + (body or b""))
 
     def _count(self, stored: StoredBody, outcome: str) -> StoredBody:
@@ -250,7 +255,7 @@ class WarcWriter:
         kind: str,
         record_id: str,
         at: datetime,
-        headers: list[tuple[str, str]],
+        headers: bytes,
         head: bytes,
         body: Path | Payload | None,
         expected: str | None,
@@ -266,18 +271,13 @@ class WarcWriter:
             length += len(chunk)
         if expected is not None and expected != payload.hexdigest():
             raise IntegrityError("the body on disk is not what was received", where=str(body), mend="fetch again")
-        if masked:
-            headers = [*headers, ("Madang-Masked", "equal-length")]
-        headers = [
-            *headers,
-            ("WARC-Payload-Digest", digest_label(payload.digest())),
-            ("WARC-Block-Digest", digest_label(block.digest())),
-        ]
+        digests = [("WARC-Payload-Digest", digest_label(payload.digest())), ("WARC-Block-Digest", digest_label(block.digest()))]
+        headers += (_MASKED if masked else b"") + lines(digests)
         self._stream(kind, record_id, at, headers, len(head) + length, head, held if held is not None else file_chunks(source))
         return payload.hexdigest()
 
-    def _write(self, kind: str, record_id: str, at: datetime, headers: list[tuple[str, str]], block: bytes) -> None:
-        headers = [*headers, ("WARC-Block-Digest", digest_label(hashlib.sha256(block).digest()))]
+    def _write(self, kind: str, record_id: str, at: datetime, headers: bytes, block: bytes) -> None:
+        headers += lines([("WARC-Block-Digest", digest_label(hashlib.sha256(block).digest()))])
         self._stream(kind, record_id, at, headers, len(block), block, ())
 
     def _stream(
@@ -285,7 +285,7 @@ class WarcWriter:
         kind: str,
         record_id: str,
         at: datetime,
-        headers: list[tuple[str, str]],
+        headers: bytes,
         length: int,
         head: bytes,
         chunks: Iterable[bytes],
@@ -293,9 +293,10 @@ class WarcWriter:
         start = [("WARC-Type", kind), ("WARC-Record-ID", record_id), ("WARC-Date", warc_date(at))]
         if kind != "warcinfo":
             start.append(("WARC-Warcinfo-ID", self._info))
-        top = lines([*start, *headers, ("Content-Length", str(length))])
+        top = lines(start) + headers + lines([("Content-Length", str(length))])
         # One gzip member a record, so that a reader can start at any record.
-        packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        short = length <= _SHORT
+        packer = isal_zlib.compressobj(2, wbits=_GZIP) if short else zlib.compressobj(6, zlib.DEFLATED, _GZIP)
         self._file.write(packer.compress(b"WARC/1.1\r\n" + top + b"\r\n" + head))
         written = len(head)
         for chunk in chunks:

@@ -56,7 +56,10 @@ class Schedule(Strict):
     )
     lookback: timedelta = Field(
         timedelta(0),
-        description="How far back rows are revised: {since} is the last answered fetch less this. (Partitions have `revised`.)",
+        description=(
+            "How far back rows are revised: {since}, and the `catch_up` of a window, go back to the last answered fetch less this. "
+            "(Partitions have `revised`.)"
+        ),
     )
 
     @field_validator("cron")

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from assets.errors import MadangError
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.onboarding.layout import Layout, layout_of
 from assets.onboarding.words import NoTable, Note, Refused
 from assets.protocols.answers.http_answers import by_status
 from assets.protocols.kernel import Body, Cursor, Empty, Ok, Outcome, Request, Response, Step, Validators, When, outcome_name
 from assets.tables.readers.spec import FileShape
-from assets.transport.http import HttpTransport, TransportSettings
+from assets.transport.http import TransportSettings
+from assets.transport.schemes import Transport
 from assets.transport.secrets import Secrets
 from assets.yaml_document import key_in_url
 
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 5000
 MAX_SAMPLE_BYTES = 512 * 1024 * 1024
-DROPS = ("ftp", "sftp", "s3")
-"""Schemes of protocols whose files wait in a folder; what one looks like is not known from an address."""
+DROPS = frozenset({"sftp", "ftp", "ftps", "s3"})
+"""Schemes of folders in which an agency lays files."""
 _NOBODY = "madang_asks_for_no_such_column"
 
 
@@ -50,10 +52,11 @@ class Sample:
 def source_of(url: str, protocol: str | None = None) -> dict[str, Any]:
     """The `source:` block that an address suggests; that of a file where no API is recognised. Refused on what is no address.
 
-    `protocol`: the one that the person named, which must recognise the address.
+    `protocol`: the one that the person named, which must recognise the address. An SFTP server's still lacks its `host_keys`.
     """
     parts = _parts(url)
-    if parts.username or parts.password:
+    laid = parts.scheme in DROPS
+    if parts.password or (parts.username and not laid):
         raise Refused("user_in_address")
     if protocol is not None and protocol not in PROTOCOLS:
         near = get_close_matches(protocol, PROTOCOLS, n=1)
@@ -63,10 +66,14 @@ def source_of(url: str, protocol: str | None = None) -> dict[str, Any]:
             near=(*near, "")[0],
             known=", ".join(sorted(PROTOCOLS)),
         )
-    for one in [PROTOCOLS[protocol]] if protocol is not None else PROTOCOLS.values():
+    for one in [PROTOCOLS[protocol]] if protocol is not None else [one for one in PROTOCOLS.values() if one.drop == laid]:
         if (found := one.recognise(url)) is not None:
+            if found["protocol"] == "sftp" and "auth" not in found:
+                raise Refused("no_user", where=_shown(url))
             return found
-    where = url.partition("?")[0][:200]
+    where = _shown(url)
+    if laid and protocol is None:
+        raise Refused("no_folder", where=where, scheme=parts.scheme)
     if protocol not in (None, "http_file"):
         raise Refused("not_its_address", where=where, protocol=protocol)
     if parts.hostname == "www.data.go.kr" and parts.path.endswith("/openapi.do"):
@@ -77,23 +84,20 @@ def source_of(url: str, protocol: str | None = None) -> dict[str, Any]:
 
 
 def _parts(url: str) -> SplitResult:
-    """The parts of an http address. Refused on any other; no error shows what follows a question mark, where keys are."""
-    where = url.partition("?")[0][:200]
+    """The parts of an address of the web or of a folder of files. Refused on any other."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise Refused("no_address", where=where) from None
-    if (dropped := parts.scheme.removesuffix("s") if parts.scheme == "ftps" else parts.scheme) in DROPS:
-        raise Refused("dropped_files", where=where.rpartition("@")[2], protocol=dropped)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Refused("no_address", where=where)
+        raise Refused("no_address", where=_shown(url)) from None
+    if (parts.scheme not in ("http", "https") and parts.scheme not in DROPS) or not parts.hostname:
+        raise Refused("no_address", where=_shown(url))
     return parts
 
 
 def keyless(address: str) -> str:
     """The address, which is written into the declaration as it is. Refused where it holds a key, a user or a password."""
     if key_in_url(address):
-        raise Refused("key_in_address", where=address.partition("?")[0].rpartition("@")[2][:200])
+        raise Refused("key_in_address", where=_shown(address))
     return address
 
 
@@ -126,13 +130,23 @@ def look_at_file(path: Path, name: str, *, country: str, source: Mapping[str, An
 
     Raises UnreadableSource where it is no table.
     """
-    source = source or {"protocol": "http_file", "url": f"https://agency.example/{Path(name).name}", "format": "csv"}
-    declared = provisional(source, [_NOBODY], country=country).source
-    body = Body(path, {}, declared.address)
-    if not isinstance(declared, FileShape):
-        return _sampled(dict(source), [body], path.stat().st_size, country, Layout({}))
-    layout = layout_of(path, name, declared.address)
-    return _sampled({**source, **layout.shape}, [body], path.stat().st_size, country, layout)
+    own = f"https://agency.example/{Path(name).name}"
+    source = source or {"protocol": "http_file", "url": own, "format": "csv"}
+    feed = provisional(source, [_NOBODY], country=country)
+    address = own if feed.protocol.drop else feed.source.address  # what lies in a folder has the name of the file in hand
+    if not isinstance(feed.source, FileShape):
+        return _sampled(dict(source), [Body(path, {}, address)], path.stat().st_size, country, Layout({}))
+    layout = layout_of(path, name, address)
+    return _sampled(_shaped(source, layout), [Body(path, {}, address)], path.stat().st_size, country, layout)
+
+
+def _shaped(source: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    return {**{name: value for name, value in source.items() if name != "format"}, **layout.shape}
+
+
+def _shown(url: str) -> str:
+    """For messages: what stands before an @ may be a password, and what follows a question mark a key."""
+    return url.partition("?")[0].rpartition("@")[2][:200]
 
 
 def look(
@@ -163,7 +177,7 @@ async def _look(
     if (variable := feed.source.auth.secret) is not None and not secrets.get(variable, "").strip():
         raise Refused("key_missing", where=feed.source.address, variable=variable)
     known = Secrets(secrets, feed=feed.id, auth=feed.source.auth, declared=feed.source.model_dump_json())
-    async with HttpTransport(transport) as opened:
+    async with Transport(transport) as opened:
 
         async def ask(request: Request) -> Exchange:
             return await opened.exchange(request, feed.source, folder, secrets=known)
@@ -174,17 +188,21 @@ async def _look(
             _require(outcome, exchange)
             body = Body(exchange.decoded, exchange.header_map(), exchange.url)
             layout = layout_of(body.path, feed.source.address, feed.source.address)
-            shaped = {**{k: v for k, v in source.items() if k != "format"}, **layout.shape}
-            return _sampled(shaped, [body], exchange.decoded_length, country, layout)
+            return _sampled(_shaped(source, layout), [body], exchange.decoded_length, country, layout)
         steps = list(feed.protocol.plan(feed, feed.source, When(now)))
         while steps:
             step = steps.pop(0)
             exchange, outcome = await _asked(feed, step, ask)
             _require(outcome, exchange)
             body = Body(exchange.decoded, exchange.header_map(), exchange.url)
+            if feed.protocol.drop and not step.lead:
+                layout = layout_of(body.path, exchange.url)
+                return _sampled(_shaped(source, layout), [body], exchange.decoded_length, country, layout)
             if not step.lead:
                 return _sampled(source, [body], exchange.decoded_length, country, Layout({}), outcome)
             steps = list(feed.protocol.follow(feed, feed.source, step, body))
+    if feed.protocol.drop:
+        raise Refused("no_file_fits", where=feed.source.address, files=source["files"])
     raise Refused("nothing_to_ask", where=feed.source.address)
 
 
@@ -193,6 +211,8 @@ async def _asked(feed: Feed, step: Step, ask: Any) -> tuple[Exchange, Outcome]:
     exchange: Exchange = await ask(request)
     if exchange.verdict is not None:
         return exchange, exchange.verdict
+    if feed.protocol.drop and not step.lead:
+        return exchange, Ok()  # which format it has is what is looked for
     outcome = feed.protocol.classify(
         feed.source,
         request,
@@ -205,7 +225,11 @@ def _require(outcome: Outcome, exchange: Exchange) -> None:
     if isinstance(outcome, Ok | Empty):
         return
     reason = getattr(outcome, "reason", "")
-    raise Refused("answered", where=exchange.url, outcome=outcome_name(outcome), reason=f": {reason}" if reason else "")
+    said = {"outcome": outcome_name(outcome), "reason": f": {reason}" if reason else ""}
+    if mend := getattr(outcome, "mend", ""):
+        raise MadangError(f"the agency's answer means {said['outcome']}{said['reason']}", where=exchange.url, mend=mend)
+    key = "answered_by_folder" if urlsplit(exchange.request.url).scheme in DROPS else "answered"
+    raise Refused(key, where=exchange.url, **said)
 
 
 def _sampled(

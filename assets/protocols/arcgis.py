@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from pydantic import Field
 
 from assets.protocols.answers.arcgis_answers import COUNT, Layer, error_of, layer_of, page_of, row_of
-from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.http_answers import by_status, keyed, query_string
 from assets.protocols.answers.json_answers import asked, odd_body, whole_of
 from assets.protocols.answers.json_pages import around, records_of, rows_of_records
 from assets.protocols.kernel import (
@@ -195,7 +195,7 @@ def _sent(base: str, query: Mapping[str, str], auth: Auth, step: Step, cursor: C
     if len(short.url) <= LONGEST_URL:
         return short
     url, headers = keyed(base, {"Content-Type": "application/x-www-form-urlencoded"}, auth)
-    form = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
+    form = query_string(query)
     return Request(url, "POST", headers, form.encode(), step.ordinal, cursor.page)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
 from assets.protocols.answers.gateway_envelope import Envelope, by_code, by_plain_text, envelope_of, is_success, items_of
-from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.http_answers import by_status, keyed, query_string
 from assets.protocols.kernel import (
     Auth,
     Body,
@@ -125,7 +125,7 @@ class DataGoKr(Protocol[GatewaySource]):
         query[source.paging.page_param] = str(cursor.page)
         query[source.paging.size_param] = str(source.paging.size)
         safe = "[]" if source.literal_brackets else ""
-        pairs = "&".join(f"{quote(name, safe=safe)}={quote(value, safe='')}" for name, value in query.items())
+        pairs = query_string(query, safe_in_names=safe)
         url, headers = keyed(f"{source.address}?{pairs}", {}, source.auth)
         return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 

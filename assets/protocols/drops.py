@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from pydantic import Field
 
@@ -50,6 +50,10 @@ _UNFINISHED = (".part", ".tmp", ".filepart")
 _COMPANIONS = (".done", ".ok", ".md5")
 _FOR_ALL = ("_SUCCESS", "manifest.json")
 _MD5 = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{32}(?![0-9A-Fa-f])")
+
+_ADDRESS = re.compile(r"([A-Za-z0-9]+)://(?:([^\s/?#@:]+)@)?([^\s/?#@]+)((?:/.*)?)")
+_PATTERN = re.compile(r"[*?\[]")
+_PACKED = (".gz", ".zip")
 
 
 # --- pure rules ---------------------------------------------------------------------------------------------------------
@@ -137,6 +141,29 @@ def md5_in(text: str, name: str) -> str | None:
     return named[0] if named else found[0][0] if len(found) == 1 else None
 
 
+def folder_and_files(path: str, *, crosses: bool = False) -> tuple[str, str] | None:
+    """A pasted path as the folder, still percent-encoded, and the glob of the files in it; None where a folder has a pattern.
+
+    `crosses`: the glob may cross slashes. A last part without a pattern is a file's name where it ends as one does.
+    """
+    parts = path.strip("/").split("/")
+    at = next((n for n, part in enumerate(parts) if _PATTERN.search(part)), len(parts) - 1)
+    if at < len(parts) - 1 and not crosses:
+        return None
+    files = "/".join(parts[at:])
+    if path.endswith("/") or not (_PATTERN.search(files) or files.lower().endswith(_PACKED) or _suffix(files) in _FORMATS):
+        at, files = len(parts), "*"
+    folder = "/".join(parts[:at])
+    return f"/{folder}" if folder else "", entry_of(unquote_to_bytes(files), None, None).name
+
+
+def _suffix(files: str) -> str:
+    lower = files.lower()
+    for packed in _PACKED:
+        lower = lower.removesuffix(packed)
+    return lower.rpartition(".")[2]
+
+
 # --- the declaration ----------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +193,8 @@ class DropSource(FileShape, SourceBase):
         return self.url
 
 
+_FORMATS = {str(name): str(name) for name in get_args(FileShape.model_fields["format"].annotation)} | {"txt": "csv"}
+
 D = TypeVar("D", bound=DropSource)
 
 
@@ -173,6 +202,9 @@ class Drop(Protocol[D]):
     """A folder is listed, listed again after a while, and what is ready in it is read: one file, one step."""
 
     drop: ClassVar[bool] = True
+    schemes: ClassVar[tuple[str, ...]] = ()
+    crosses: ClassVar[bool] = False
+    """Whether the glob of the files crosses slashes."""
 
     def plan(self, feed: Feed, source: D, when: When) -> Iterable[Step]:
         return [Step(params={"ask": LISTING, "partition": "", **partition_places(feed, when)}, lead=True)]
@@ -213,6 +245,26 @@ class Drop(Protocol[D]):
             return Malformed("the checksum file is too large to be one")
         wrong = not_the_file(source, source.container_of(request.url), response) if request.method == FILE else None
         return Malformed(wrong) if wrong else Ok()
+
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        """From scheme://user@host/folder/pattern*.csv; a file's name, or nothing, in place of the pattern. No password is kept."""
+        found = _ADDRESS.fullmatch(url)
+        if found is None or found[1].lower() not in self.schemes:
+            return None
+        scheme, user, host, path = found[1].lower(), found[2], found[3], found[4]
+        split, login = folder_and_files(path, crosses=self.crosses), self.login(user, host)
+        if split is None or login is None or re.search(r"[\s?#]", split[0]):
+            return None
+        folder, files = split
+        source = {"protocol": self.name, "url": f"{scheme}://{host}{folder}", "files": files}
+        return source | {"format": _FORMATS.get(_suffix(files), "csv")} | login
+
+    def login(self, user: str | None, host: str) -> dict[str, Any] | None:
+        """What the user of a pasted address means for `source:`; None where there can be none."""
+        if user is None:
+            return {}
+        variable = re.sub(r"[^A-Z0-9]+", "_", f"{self.name} {host.partition(':')[0]} password".upper())
+        return {"auth": {"kind": "password", "name": unquote(user), "secret": variable}}
 
     def parse(self, feed: Feed, source: D, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import open_feed_rows  # loads Arrow: not at definition load

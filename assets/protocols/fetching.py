@@ -18,6 +18,7 @@ from typing import Any
 from assets.archive.fetches import FetchRecord, archive_fetch, new_fetch_id
 from assets.archive.records import StoredBody
 from assets.feeds.model import Feed
+from assets.garbage import collected_rarely
 from assets.protocols.ahead import Ahead, OutOfStep
 from assets.protocols.asking import Answer, Asker, Clock, FetchCancelled, FetchDeps, Lane, Progress, SystemClock
 from assets.protocols.failing import Stopped, failure_of
@@ -43,12 +44,16 @@ from assets.tables.rows import Tally
 from assets.transport.schemes import Transport
 from assets.transport.secrets import Secrets
 
+MOST_SPLITS = 50
+"""Splits in a row, each into halves at least: what is still too large after so many does not become smaller by splitting."""
+
 __all__ = ["Clock", "FetchCancelled", "FetchDeps", "Progress", "SystemClock", "fetch", "run_fetch"]
 
 
 def run_fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, now: datetime | None = None) -> FetchRecord:
     """`fetch`, for callers without an event loop."""
-    return asyncio.run(fetch(feed, partition=partition, deps=deps, now=now))
+    with collected_rarely():
+        return asyncio.run(fetch(feed, partition=partition, deps=deps, now=now))
 
 
 async def fetch(feed: Feed, *, partition: str | None = None, deps: FetchDeps, now: datetime | None = None) -> FetchRecord:
@@ -148,15 +153,19 @@ class _Fetch:
         answer = await self._asker.ask(request, lead=read)
         if not isinstance(answer.outcome, Ok | Empty):
             raise Stopped(answer.outcome)
-        return led
+        return [replace(one, splits=max(one.splits, step.splits)) for one in led]
 
     def _smaller(self, step: Step, stop: Stopped) -> list[Step]:
         """What is asked in place of a step that was too large; any other failure ends the fetch."""
-        parts: list[Step] = []
-        if isinstance(stop.outcome, BadRequest) and stop.outcome.too_large:
-            parts = list(self.feed.protocol.split(self.feed, self.feed.source, step))
+        if not isinstance(stop.outcome, BadRequest) or not stop.outcome.too_large:
+            raise stop
+        parts = list(self.feed.protocol.split(self.feed, self.feed.source, step))
         if not parts:
             raise stop
+        parts = [replace(part, ordinal=step.ordinal, splits=step.splits + 1) for part in parts]
+        if step.splits >= MOST_SPLITS or any(replace(part, splits=step.splits) == step for part in parts):
+            less = "asked in parts it becomes no smaller: ask for less at once, with 'window', 'each' or 'params' of the source"
+            raise Stopped(BadRequest(f"{stop.outcome.reason}; {less}"))
         return parts
 
     def _forget(self, step: Step, rows: int) -> None:
@@ -222,7 +231,7 @@ class _Fetch:
                     cursor, previous = Cursor(), ()
                     continue
                 cursor = follows.cursor
-                if at_once > 1 and not ahead.started and paging.total is not None and cursor.token is None:
+                if at_once > 1 and paging.total is not None and cursor.token is None and not ahead.started:
                     lanes = self._asker.lanes(answer.exchange.request, at_once)
                     ahead.start(tally.rows, paging.total, lanes, paging.max_pages)
 

@@ -46,6 +46,7 @@ class Ftp(Drop[FtpSource]):
 
     name: ClassVar[str] = "ftp"
     Source: ClassVar[type[SourceBase]] = FtpSource
+    schemes: ClassVar[tuple[str, ...]] = ("ftp", "ftps")
 
 
 PROTOCOL = Ftp()

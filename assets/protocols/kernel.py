@@ -193,7 +193,7 @@ class Step:
 
     `lead`: its one answer holds no rows, but says what to ask for (`Protocol.follow`). `stamp`: the agency's own version of what
     the step would bring; where all steps have the stamps of the last fetch, none is asked. A lead has a stamp where it leads to
-    one step, with that stamp. `wait_s`: how long before it is asked.
+    one step, with that stamp. `wait_s`: how long before it is asked. `splits`: how often the kernel has split what it came of.
     """
 
     ordinal: int = 0
@@ -201,6 +201,7 @@ class Step:
     lead: bool = False
     stamp: str | None = None
     wait_s: float = 0.0
+    splits: int = 0
 
 
 @dataclass(frozen=True)
@@ -342,7 +343,10 @@ class Protocol(ABC, Generic[S]):
         return ()
 
     def split(self, feed: Feed, source: S, step: Step) -> Iterable[Step]:
-        """Smaller steps in place of one that is too large for the agency; none where it cannot be smaller."""
+        """Smaller steps in place of one that is too large for the agency; none where it cannot be smaller.
+
+        The kernel ends a fetch whose steps do not become smaller by this.
+        """
         return ()
 
     @abstractmethod

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.http_answers import by_status, keyed, query_string
 from assets.protocols.answers.kosis_answers import NO_UPDATES, by_code, error_of, records_of, whole
 from assets.protocols.answers.kosis_cells import ALL, Question, before, fitting, halves, period_of
 from assets.protocols.kernel import (
@@ -217,7 +217,7 @@ def _query(source: KosisSource, step: Step) -> str:
         query |= {"newEstPrdCnt": str(source.newest)}
     query |= {"format": "json", "jsonVD": "Y"}
     query |= {name: value for name, value in query_of(source, step).items() if name not in question.codes}
-    return "&".join(f"{quote(name, safe='')}={quote(value, safe='+')}" for name, value in query.items())
+    return query_string(query, safe="+")
 
 
 def _digest(parts: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from assets.protocols.answers.gateway_envelope import by_code, by_plain_text, envelope_of, is_success
-from assets.protocols.answers.http_answers import by_status, keyed
+from assets.protocols.answers.http_answers import by_status, keyed, query_string
 from assets.protocols.answers.json_answers import in_words, odd_body
 from assets.protocols.answers.json_pages import Around, around, rows_of_pages
 from assets.protocols.answers.odcloud_editions import newest
@@ -155,7 +155,7 @@ class Odcloud(Protocol[OdcloudSource]):
             query |= {"page": str(cursor.page), "perPage": str(source.size)}
         query["returnType"] = "JSON"
         safe = "[]" if source.literal_brackets else ""
-        pairs = "&".join(f"{quote(name, safe=safe)}={quote(value, safe='')}" for name, value in query.items())
+        pairs = query_string(query, safe_in_names=safe)
         where = source.address + (f"/{step.params['uddi']}" if "uddi" in step.params else "")
         url, headers = keyed(f"{where}?{pairs}", sent, source.auth)
         if source.auth.kind == "header_key" and (name := source.auth.name or "Authorization") in headers:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -84,12 +84,26 @@ class S3(Drop[S3Source]):
 
     name: ClassVar[str] = "s3"
     Source: ClassVar[type[SourceBase]] = S3Source
+    schemes: ClassVar[tuple[str, ...]] = ("s3",)
+    crosses: ClassVar[bool] = True
 
     def plan(self, feed: Feed, source: S3Source, when: When) -> Iterable[Step]:
         after = source.start_after or ""
         if _SINCE.search(after):
             after = _dated(after, when.since.astimezone(ZoneInfo(feed.schedule.timezone))) if when.since else ""
         return [replace(step, params={**step.params, "after": after}) for step in super().plan(feed, source, when)]
+
+    def recognise(self, url: str) -> dict[str, Any] | None:
+        """As of any drop. What stands before the pattern narrows the listing; an object is there whole or not at all."""
+        found = super().recognise(url)
+        if found is None:
+            return None
+        begins = re.split(r"[*?\[]", found["files"], maxsplit=1)[0]
+        return found | ({"begins_with": begins} if begins else {}) | {"settle_s": 0}
+
+    def login(self, user: str | None, host: str) -> dict[str, Any] | None:
+        """An open bucket: no address tells whose keys sign."""
+        return {} if user is None else None
 
     def request(self, feed: Feed, source: S3Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
         request = super().request(feed, source, step, cursor, validators)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import Field
 
-from assets.protocols.answers.http_answers import conditional_get, keyed
+from assets.protocols.answers.http_answers import conditional_get, keyed, query_string
 from assets.protocols.answers.sdmx_answers import SdmxSource, flow_of, meaning, rows_of
 from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, Response, SourceBase, Step, Validators, When
 from assets.protocols.queries import fill, query_of, spans_of, steps_of
@@ -94,7 +94,7 @@ class SdmxProtocol(Protocol[S], Generic[S]):
 
 def query_text(query: Mapping[str, str]) -> str:
     """The query with its question mark; '' where it is empty."""
-    pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
+    pairs = query_string(query)
     return f"?{pairs}" if pairs else ""
 
 

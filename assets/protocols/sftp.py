@@ -13,6 +13,11 @@ from assets.protocols.drops import Drop, DropSource, Login
 from assets.protocols.kernel import SourceBase
 
 
+def is_fingerprint(text: str) -> bool:
+    """Whether this can be the SHA-256 fingerprint of a host key, as `ssh-keygen -lf` shows it."""
+    return text.startswith("SHA256:") and len(text.rstrip("=")) == len("SHA256:") + 43
+
+
 class SftpLogin(Login):
     """Who logs in over SSH."""
 
@@ -43,7 +48,7 @@ class SftpSource(DropSource):
         if not self.auth.name or not self.auth.secret:
             raise ValueError("auth needs the user's 'name' and the 'secret', the variable that holds the password or key")
         for key in self.host_keys:
-            if not key.startswith("SHA256:") or len(key.rstrip("=")) != len("SHA256:") + 43:
+            if not is_fingerprint(key):
                 raise ValueError(f"'{key}' is no fingerprint like SHA256: and 43 characters, which `ssh-keygen -lf` shows")
         return self
 
@@ -53,6 +58,7 @@ class Sftp(Drop[SftpSource]):
 
     name: ClassVar[str] = "sftp"
     Source: ClassVar[type[SourceBase]] = SftpSource
+    schemes: ClassVar[tuple[str, ...]] = ("sftp",)
 
 
 PROTOCOL = Sftp()

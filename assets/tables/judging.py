@@ -99,7 +99,7 @@ def judge(
     second = judge_expectations(feed, accepted, "accepted") if judge_expectations else None
     verdicts = tuple(verdict for verdict in (first, second) if verdict is not None)
     checks = [
-        *_counting_checks(feed, staged, rows_accepted, rows_quarantined),
+        *_counting_checks(feed, staged, rows_accepted, rows_quarantined, dict(rules).get(SUPERSEDED, 0)),
         *(_settled(check, verdict) for verdict in verdicts for check in verdict.checks),
     ]
     return Judgement(accepted, quarantine, staged.rows_read, rows_accepted, rows_quarantined, dict(rules), tuple(checks), verdicts)
@@ -257,9 +257,11 @@ def _quarantine_query(feed: Feed, source_id: str, fetched_at: datetime) -> str:
 # --- checks ---------------------------------------------------------------------------------------------------------------
 
 
-def _counting_checks(feed: Feed, staged: Staged, accepted: int, quarantined: int) -> list[CheckResult]:
+def _counting_checks(feed: Feed, staged: Staged, accepted: int, quarantined: int, superseded: int) -> list[CheckResult]:
+    """The gates that count. Superseded rows are sound: they are set aside, and are none of the share that stops a table."""
     contract, read = feed.contract, staged.rows_read
-    share = quarantined / read if read else 0.0
+    refused = quarantined - superseded
+    share = refused / read if read else 0.0
     unknown = staged.unknown_columns if contract.unknown_columns == "freeze" else ()
     missing = staged.missing_columns if contract.missing_columns == "freeze" else ()
     return [
@@ -278,8 +280,9 @@ def _counting_checks(feed: Feed, staged: Staged, accepted: int, quarantined: int
             blocking=True,
             observed=round(share, 6),
             expected=contract.max_quarantine,
-            unexpected_count=quarantined,
+            unexpected_count=refused,
             element_count=read,
+            note=f"{superseded} superseded rows do not count" if superseded else "",
         ),
         CheckResult(
             "columns_as_promised",

@@ -52,7 +52,7 @@ def judge_fetch(
         raise MadangError(
             f"a fetch that ended {record.outcome} has no rows", where=f"{feed.id} {record.fetch_id}", mend="fetch again"
         )
-    stream = RowStream(tuple(c.source_name for c in feed.contract.columns), iter(()))
+    stream = RowStream(feed.contract.source_names, iter(()))
     if record.outcome == "Ok":
         bodies = open_bodies(store, ledger, record, workdir / "bodies")
         stream = feed.protocol.parse(feed, feed.source, bodies)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.errors import DeclarationError, IntegrityError
+from assets.garbage import collected_rarely
 from assets.tables import sql
 from assets.tables.dates import FORMAT_24H, DatePattern, date_pattern
 from assets.tables.rows import PROBLEM, PROBLEM_TEXT, ROW, RowStream, batch_schema
@@ -70,7 +71,8 @@ def stage(
         reader = pa.RecordBatchReader.from_batches(source.schema, source.renamed())
         connection.register("incoming", reader.__arrow_c_stream__())
         try:
-            copied = connection.execute(sql.copy(staging_query(feed, stream.wanted), out, width)).fetchone()
+            with collected_rarely():
+                copied = connection.execute(sql.copy(staging_query(feed, stream.wanted), out, width)).fetchone()
         except duckdb.Error:
             # An exception of the reader reaches DuckDB as text only: raise the one that happened.
             if source.error is not None:
@@ -81,7 +83,7 @@ def stage(
         raise IntegrityError(
             f"{source.rows} rows arrived, {stream.records_read} were counted by the reader, {rows} were staged", where=feed.id
         )
-    seen, promised = stream.seen_columns, [c.source_name for c in feed.contract.columns]
+    seen, promised = stream.seen_columns, feed.contract.source_names
     return Staged(
         path=out,
         rows_read=rows,

@@ -119,10 +119,8 @@ class Call:
         target, more = self.transport.target(self.url)
         headers = {name: self.secrets.fill_header(value) for name, value in templates.items()} | more
         limits = self.source.limits
-        left = self.deadline - asyncio.get_running_loop().time()
-        timeout = aiohttp.ClientTimeout(
-            total=max(left, 0.001), sock_connect=limits.connect_timeout_s, sock_read=limits.read_timeout_s
-        )
+        # Without a total: the whole call has its deadline.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.read_timeout_s)
         return self.transport.session(allow_private=self.source.allow_private).request(
             self.request.method,
             URL(target, encoded=True),

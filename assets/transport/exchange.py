@@ -11,6 +11,8 @@ from assets.payload import Payload, Spill
 from assets.protocols.kernel import HEAD_BYTES, TAIL_BYTES, Outcome, Request
 from assets.transport.secrets import BodyMasker
 
+_NOWHERE = Path()
+
 
 @dataclass
 class Exchange:
@@ -38,7 +40,7 @@ class Exchange:
     bytes_read: int = 0
     payload_sha256: str = hashlib.sha256(b"").hexdigest()
     complete: bool = False
-    decoded: Payload = field(default_factory=lambda: Payload(Path(), b""))
+    decoded: Payload = field(default_factory=lambda: Payload(_NOWHERE, b""))
     decoded_length: int = 0
     head: bytes = b""
     tail: bytes = b""
@@ -54,10 +56,14 @@ class Exchange:
         return {name.lower(): value for name, value in self.headers}
 
     def header(self, name: str) -> str | None:
-        return self.header_map().get(name.lower())
+        wanted = name.lower()
+        return next((value for told, value in reversed(self.headers) if told.lower() == wanted), None)
 
     def look(self) -> None:
         """Fill `head`, `tail` and `decoded_length` from the decoded body."""
+        if (data := self.decoded.in_memory) is not None:
+            self.head, self.tail, self.decoded_length = data[:HEAD_BYTES], data[-TAIL_BYTES:], len(data)
+            return
         with self.decoded.open() as file:
             self.head = file.read(HEAD_BYTES)
             self.decoded_length = file.seek(0, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -54,7 +55,11 @@ async def system_lookup(host: str, port: int) -> list[str]:
 
 def literal_refusal(url: str, allow_private: bool) -> str | None:
     """The rule for a URL that names an address itself, which no resolver sees."""
-    host = urlsplit(url).hostname or ""
+    return _literal_refusal(urlsplit(url).hostname or "", allow_private)
+
+
+@lru_cache(maxsize=256)
+def _literal_refusal(host: str, allow_private: bool) -> str | None:
     try:
         ip_address(host)
     except ValueError:

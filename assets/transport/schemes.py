@@ -36,14 +36,14 @@ class Transport(HttpTransport):
         on_bytes: Callable[[int], None] | None = None,
     ) -> Exchange:
         """As `HttpTransport.exchange`; of a drop an Exchange with `resource`."""
-        by_http = partial(super().exchange, spool=spool, secrets=secrets, contact=contact)
         scheme = urlsplit(request.url).scheme
         if scheme in ("http", "https"):
-            return await by_http(request, source, on_bytes=on_bytes)
+            return await super().exchange(request, source, spool, secrets=secrets, contact=contact, on_bytes=on_bytes)
         exchange = empty_exchange(request, self._files(spool), self.now(), self.origin({}))
         if scheme == "s3":
             from assets.transport.s3 import exchange_s3
 
+            by_http = partial(super().exchange, spool=spool, secrets=secrets, contact=contact)
             return await exchange_s3(by_http, request, source, exchange, secrets, on_bytes)
 
         async def locate(host: str, port: int) -> Place:

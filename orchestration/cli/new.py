@@ -30,11 +30,17 @@ CELL = 24
 
 
 def new(
-    url: Annotated[str | None, typer.Option(help="Address of the file or API; without a key in it.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the file or API, without a key in it, or of a folder: sftp://user@host/folder/pattern*.csv, ftp://, s3://."
+        ),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A file in hand to look at in place of what the address gives.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="How the agency speaks, where the address does not tell: http_file, …")
     ] = None,
+    host_key: Annotated[list[str] | None, typer.Option(help="SFTP: fingerprint of the server's host key, SHA256:…")] = None,
     id_: Annotated[str | None, typer.Option("--id", help="Id of the feed: country.agency.name.")] = None,
     named: Annotated[str | None, typer.Option("--title", help="Title, as the agency calls the data.")] = None,
     agency: Annotated[str | None, typer.Option(help="Name of the agency.")] = None,
@@ -68,7 +74,9 @@ def new(
     try:
         if lang not in (None, "ko", "en"):
             raise Refused("no_language", language=lang)
-        _new(given, url, file, protocol, country.upper(), timezone, into, _Asker(language, quiet=yes or json_), json_=json_)
+        _new(
+            given, url, file, protocol, host_key, country.upper(), timezone, into, _Asker(language, quiet=yes or json_), json_=json_
+        )
     except Refused as error:
         raise error.told(language) from None
 
@@ -78,6 +86,7 @@ def _new(
     url: str | None,
     file: Path | None,
     protocol: str | None,
+    host_key: list[str] | None,
     country: str,
     timezone: str | None,
     into: Path,
@@ -97,8 +106,9 @@ def _new(
     if file is not None and not file.is_file():
         raise Refused("no_file", where=str(file))
     address = url or ask("url" if file is None else "published", "--url")
-    sample = _looked(address, file, protocol, country, language)
-    address = address_of(sample.source)
+    source = _source(ask, address, protocol, host_key)
+    address = address_of(source)
+    sample = _looked(source, address, file, country, language)
     proposal = propose(sample.sources, sample.rows)
     notes = [note.text(language) for note in (*sample.notes, *proposal.notes)]
     if not json_:
@@ -174,12 +184,33 @@ def _zone(country: str, timezone: str | None) -> str:
     return zone
 
 
-def _looked(address: str, file: Path | None, protocol: str | None, country: str, language: Language) -> Sample:
-    from assets.onboarding.looking import address_of, look_at_file, source_of
-    from assets.onboarding.words import Refused
+def _source(ask: _Asker, address: str, protocol: str | None, host_keys: list[str] | None) -> dict[str, Any]:
+    """What the address suggests; of an SFTP server with its host key, and with a private key where its variable holds one."""
+    from assets.onboarding.looking import source_of
 
     source = source_of(address, protocol)
-    shown = address_of(source)
+    if source["protocol"] == "sftp":
+        source["host_keys"] = host_keys or [ask("host_key", "--host-key", None, _fingerprint)]
+        if "PRIVATE KEY" in os.environ.get(source["auth"]["secret"], ""):
+            source["auth"]["kind"] = "private_key"
+    for key in source.get("host_keys", []):
+        _fingerprint(key)
+    return source
+
+
+def _fingerprint(text: str) -> str:
+    from assets.onboarding.words import Refused
+    from assets.protocols.sftp import is_fingerprint
+
+    if not is_fingerprint(text):
+        raise Refused("no_fingerprint", text=text[:100])
+    return text
+
+
+def _looked(source: dict[str, Any], shown: str, file: Path | None, country: str, language: Language) -> Sample:
+    from assets.onboarding.looking import look_at_file
+    from assets.onboarding.words import Refused
+
     try:
         if file is not None:
             return look_at_file(file, file.name, country=country, source=source)

@@ -108,9 +108,10 @@ def test_an_independent_reader_finds_valid_records(path: Path, tmp_path: Path) -
             assert headers["WARC-Payload-Digest"] == "sha256:" + hashlib.sha256(payload).hexdigest()
 
 
-def test_every_record_is_a_gzip_member_of_its_own(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [b"x", os.urandom(100_000)], ids=["short", "long"])
+def test_every_record_is_a_gzip_member_of_its_own(path: Path, tmp_path: Path, body: bytes) -> None:
     with writer(path, record(1)) as warc:
-        exchange(warc, record(1), b"x", tmp_path)
+        exchange(warc, record(1), body, tmp_path)
         warc.finish(record(1))
     positions = [raw.stream_pos for raw in ArchiveIterator(str(path))]
     data = path.read_bytes()

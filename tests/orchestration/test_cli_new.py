@@ -107,7 +107,6 @@ def test_a_file_in_hand_is_looked_at_and_nobody_is_asked(agency: Any, tmp_path: 
         (("--url", URL, *OPTIONS, "--licence", "자유 이용"), "'자유 이용' is no id of a licence"),
         (("--url", URL, *OPTIONS, "--lang", "jp"), "no language 'jp'"),
         (("--url", URL, *OPTIONS[:-1], "0 25 * * *"), "'0 25 * * *' is no cron expression"),
-        (("--url", "ftp://ftp.hanbit.example/x.csv", *OPTIONS), "docs/protocols/ftp.md"),
         (("--url", "https://www.data.go.kr/data/15073861/openapi.do", *OPTIONS), "https://apis.data.go.kr/"),
         (("--url", "https://[hanbit/x.csv", *OPTIONS), "no http address"),
         (("--url", URL, "--file", "nowhere.csv", *OPTIONS), "no such file"),
@@ -215,3 +214,68 @@ def test_a_file_in_hand_of_an_api_is_read_as_the_api_speaks(
     done = new("--file", "answer.json", "--url", page, "--protocol", "dcat_us", *OPTIONS, "--id", "kr.hanbit.all", capsys=capsys)
     assert done.code == 0, done.out
     assert load_feed(tmp_path / "feeds" / "kr.hanbit.all").source.protocol == "dcat_us" and json.loads(done.out)["rows"] == 3
+
+
+KEY = "SHA256:" + "A" * 43
+
+
+@pytest.mark.parametrize(
+    ("address", "more", "found"),
+    [
+        (
+            "sftp://madang@sftp-transparency.entsoe.eu:22/TP_export/ActualTotalLoad_6.1.A_r3/20*.csv",
+            ("--host-key", KEY),
+            {"host_keys": (KEY,), "files": "20*.csv", "url": "sftp://sftp-transparency.entsoe.eu:22/TP_export/ActualTotalLoad_6.1.A_r3"},
+        ),
+        (
+            "ftp://ftp.ncei.noaa.gov/pub/data/swdi/stormevents/csvfiles/StormEvents_details-*.csv.gz",
+            (),
+            {"files": "StormEvents_details-*.csv.gz", "format": "csv"},
+        ),
+        ("s3://noaa-ghcn-pds/csv/by_station/USW00094728.csv", (), {"begins_with": "USW00094728.csv", "format": "csv"}),
+    ],
+)  # fmt: skip
+def test_a_folder_of_files_is_looked_at_and_declared(
+    address: str, more: tuple[str, ...], found: dict[str, Any], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest file that fits is looked at: its columns, its delimiter and its encoding are in the proposal."""
+    from deploy.agency import DEMO_KEY, running_agency
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SFTP_SFTP_TRANSPARENCY_ENTSOE_EU_PASSWORD", DEMO_KEY)
+    with running_agency() as url:
+        monkeypatch.setenv("MADANG_CONNECT_TO", url)
+        done = new("--url", address, *more, *OPTIONS, "--id", "xx.test.drop", capsys=capsys)
+    assert done.code == 0, done.err + done.out
+    feed = load_feed(tmp_path / "feeds" / "xx.test.drop")
+    assert {name: getattr(feed.source, name) for name in found} == found
+    assert json.loads(done.out)["rows"] > 0 and len(feed.contract.columns) > 3
+    assert DEMO_KEY not in (tmp_path / "feeds" / "xx.test.drop" / "feed.yaml").read_text(encoding="utf-8")
+
+
+def test_a_file_in_hand_that_will_lie_in_a_folder(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loans.csv").write_bytes(CSV.encode("cp949"))
+    address = "sftp://madang@files.hanbit.example/out/loans_*.csv"
+    options = ("--file", "loans.csv", "--url", address, *OPTIONS, "--id", "kr.hanbit.loans")
+    done = new("--lang", "en", *options, capsys=capsys)
+    assert done.code == 1 and "--host-key is missing" in done.err + done.out
+    done = new(*options, "--host-key", "SHA256:short", capsys=capsys)
+    assert done.code == 1 and "no fingerprint of a host key" in done.err + done.out
+    monkeypatch.setenv("SFTP_FILES_HANBIT_EXAMPLE_PASSWORD", "-----BEGIN OPENSSH PRIVATE KEY-----")
+    assert new(*options, "--host-key", KEY, capsys=capsys).code == 0
+    feed = load_feed(tmp_path / "feeds" / "kr.hanbit.loans")
+    assert (feed.source.address, feed.source.auth.kind) == ("sftp://files.hanbit.example/out", "private_key")
+    assert feed.decode.encoding == "cp949"
+
+
+def test_a_folder_without_a_file_that_fits_is_told(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deploy.agency import running_agency
+
+    monkeypatch.chdir(tmp_path)
+    with running_agency() as url:
+        monkeypatch.setenv("MADANG_CONNECT_TO", url)
+        done = new("--url", "s3://noaa-ghcn-pds/csv/by_station/XX*.csv", *OPTIONS, "--id", "xx.test.drop", capsys=capsys)
+        gone = new("--url", "s3://no-such-bucket/out/*.csv", *OPTIONS, "--id", "xx.test.drop", capsys=capsys)
+    assert done.code == 1 and "no file there fits XX*.csv" in done.err + done.out
+    assert gone.code == 1 and "look at a file in hand (--file)" in gone.err + gone.out

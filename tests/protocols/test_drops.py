@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.errors import UnreadableSource
+from assets.errors import MadangError, UnreadableSource
+from assets.feeds.model import PROTOCOLS
+from assets.onboarding.looking import source_of
 from assets.protocols.drops import (
     CHECKSUM,
     FILE,
@@ -252,3 +254,52 @@ def test_a_listing_is_json_of_entries(tmp_path: Path) -> None:
     path = tmp_path / "l"
     path.write_bytes(text)
     assert read_listing(path) == [at("a"), at("b")]
+
+
+SFTP_LOGIN = {"auth": {"kind": "password", "name": "madang", "secret": "SFTP_FILES_HANBIT_EXAMPLE_PASSWORD"}}
+FTP_LOGIN = {"auth": {"kind": "password", "name": "a@b.example", "secret": "FTP_10_0_0_7_PASSWORD"}}
+OBJECT = {"settle_s": 0}
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "found"),
+    [
+        ("sftp://madang@files.hanbit.example:2222/out/air_*.csv", "sftp",
+         {"url": "sftp://files.hanbit.example:2222/out", "files": "air_*.csv", "format": "csv"} | SFTP_LOGIN),
+        ("SFTP://madang@files.hanbit.example/~/out/v1.0", "sftp",
+         {"url": "sftp://files.hanbit.example/~/out/v1.0", "files": "*", "format": "csv"} | SFTP_LOGIN),
+        ("sftp://madang@files.hanbit.example/%B0%FC%C3%F8?.xlsx", "sftp",
+         {"url": "sftp://files.hanbit.example", "files": "관측?.xlsx", "format": "xlsx"} | SFTP_LOGIN),
+        ("ftp://ftp.agency.example/pub/years/d{partition}_c*.csv.gz", "ftp",
+         {"url": "ftp://ftp.agency.example/pub/years", "files": "d{partition}_c*.csv.gz", "format": "csv"}),
+        ("ftps://a%40b.example@10.0.0.7/out/", "ftp", {"url": "ftps://10.0.0.7/out", "files": "*", "format": "csv"} | FTP_LOGIN),
+        ("ftp://ftp.agency.example/pub/stations.txt", "ftp",
+         {"url": "ftp://ftp.agency.example/pub", "files": "stations.txt", "format": "csv"}),
+        ("s3://hanbit-open/out/2026-*/air_*.jsonl", "s3",
+         {"url": "s3://hanbit-open/out", "files": "2026-*/air_*.jsonl", "format": "jsonl", "begins_with": "2026-"} | OBJECT),
+        ("s3://hanbit-open/out/air.parquet", "s3",
+         {"url": "s3://hanbit-open/out", "files": "air.parquet", "format": "parquet", "begins_with": "air.parquet"} | OBJECT),
+        ("s3://hanbit-open", "s3", {"url": "s3://hanbit-open", "files": "*", "format": "csv"} | OBJECT),
+    ],
+)  # fmt: skip
+def test_a_pasted_folder_or_pattern_is_recognised(url: str, protocol: str, found: dict[str, Any]) -> None:
+    own = {"host_keys": ["SHA256:" + "A" * 43]} if protocol == "sftp" else {}
+    assert source_of(url) == PROTOCOLS[protocol].recognise(url) == {"protocol": protocol} | found
+    assert drop_feed(found | own | {"protocol": protocol}).source.protocol == protocol
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sftp://madang:pass@files.hanbit.example/out/*.csv", "a user name or password"),
+        ("ftp://madang:@/pub", "this is no http address"),
+        ("sftp://files.hanbit.example/out/*.csv", "names no user"),
+        ("ftp://ftp.agency.example/20*/air.csv", "only the last part may be a pattern"),
+        ("s3://key@hanbit-open/out/*.csv", "cannot be made out"),
+        ("smb://files.hanbit.example/out/*.csv", "none of a folder of files"),
+    ],
+)
+def test_an_address_of_a_folder_that_is_wrong_is_told_what_to_write(url: str, said: str) -> None:
+    with pytest.raises(MadangError) as caught:
+        source_of(url)
+    assert said in str(caught.value) and "pass@" not in str(caught.value)

@@ -122,6 +122,42 @@ def test_what_cannot_be_split_fails_with_the_agencys_reason(world: World, monkey
     assert error.outcome == "BadRequest" and "too many cells" in str(error)
 
 
+class _Same(_Ranges):
+    """Its parts are the whole again."""
+
+    def split(self, feed: Feed, source: _Source, step: Step) -> Iterable[Step]:
+        return [Step(params=dict(step.params))]
+
+
+class _AsLarge(_Ranges):
+    """Its parts are others, and as large as the whole."""
+
+    def split(self, feed: Feed, source: _Source, step: Step) -> Iterable[Step]:
+        low, high = step.params["from"], step.params["to"]
+        return [Step(params={"from": low + n, "to": high + n}) for n in (1, 2)]
+
+
+class _LedToTheSame(_Edition):
+    """Its parts are leads, whose answers lead to the whole again."""
+
+    def split(self, feed: Feed, source: _Source, step: Step) -> Iterable[Step]:
+        return [Step(lead=True)]
+
+    def classify(self, source: _Source, request: Request, response: Response) -> Outcome:
+        return BadRequest("too many cells", too_large=True) if request.url.endswith("/e1") else Ok()
+
+
+@pytest.mark.parametrize(("protocol", "most"), [(_Same(), 1), (_AsLarge(), 100), (_LedToTheSame(), 200)])
+def test_parts_that_are_no_smaller_end_the_fetch(
+    world: World, monkeypatch: pytest.MonkeyPatch, protocol: _Plain, most: int
+) -> None:
+    monkeypatch.setitem(PROTOCOLS, protocol.name, protocol)
+    answer = agency(["e1"]) if protocol.name == "test_file" else rows_between(0)
+    error, record = world.fails(make_feed(protocol.name), answer)
+    assert error.outcome == "BadRequest" and record.responses <= most
+    assert "too many cells; asked in parts it becomes no smaller: ask for less at once" in str(error)
+
+
 def test_pages_of_a_query_that_turns_out_too_large_do_not_count_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The agency gave a first page, and refused the second: what came is asked again in parts, and is none of the fetch's."""
     monkeypatch.setitem(PROTOCOLS, "test_pages", _Ranges())

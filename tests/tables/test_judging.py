@@ -60,6 +60,24 @@ def test_the_greatest_cursor_wins(tmp_path: Path) -> None:
     assert quarantined(judgement) == {1: "superseded", 3: "superseded", 4: "key_conflict", 5: "key_conflict", 6: "superseded"}
 
 
+def test_superseded_rows_are_set_aside_and_are_no_fault_that_stops_a_table(tmp_path: Path) -> None:
+    """A small increment may carry several versions of one record; a copy, a conflict or a broken value is a fault of the file."""
+    feed = make_feed(
+        [ID, VALUE, UPDATED],
+        contract={"key": ["id"], "max_quarantine": 0.2},
+        incremental={"kind": "upsert", "cursor": "updated"},
+    )
+    versions: list[list[str | None]] = [["a", "1", "10"], ["a", "2", "30"], ["a", "1", "20"]]
+    for folder, faults, blocked in (("none", [], []), ("one", [["b", "x", "1"]], ["quarantine_within_bound"])):
+        (tmp_path / folder).mkdir()
+        judgement = judged_rows(feed, [*versions, *faults], tmp_path / folder)
+        bound = next(check for check in judgement.checks if check.name == "quarantine_within_bound")
+        assert [check.name for check in judgement.blocked] == blocked
+        assert judgement.rows_quarantined == 2 + len(faults) and judgement.by_rule["superseded"] == 2
+        assert (bound.unexpected_count, bound.element_count) == (len(faults), judgement.rows_read)
+        assert bound.observed == len(faults) / judgement.rows_read and bound.note == "2 superseded rows do not count"
+
+
 def test_overlapping_ids_are_one_record(tmp_path: Path) -> None:
     feed = make_feed(
         [ID, UPDATED, IDS], contract={"key": ["id"]}, incremental={"kind": "upsert", "cursor": "updated", "aliases": "ids"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from assets.protocols.kernel import (
@@ -80,6 +81,17 @@ def conditional_get(
     elif validators.last_modified:
         sent["If-Modified-Since"] = validators.last_modified
     return Request(url, headers=sent, step=step.ordinal, page=cursor.page)
+
+
+def query_string(query: Mapping[str, str], *, safe: str = "", safe_in_names: str = "") -> str:
+    """name=value&…, in their order, encoded once but for the `safe` characters."""
+    return "&".join(f"{_quoted(name, safe_in_names)}={_quoted(value, safe)}" for name, value in query.items())
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str, safe: str) -> str:
+    """From page to page only one parameter is another."""
+    return quote(text, safe=safe)
 
 
 def names_a_secret(parameter: str) -> bool:

@@ -9,9 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from assets.protocols.answers.http_answers import keyed
+from assets.protocols.answers.http_answers import keyed, query_string
 from assets.protocols.answers.json_pages import Around
 from assets.protocols.kernel import Auth, Cursor, Malformed, Outcome, Request, Response, Step, Transient
 from assets.tables.readers.magic import kind_of
@@ -28,7 +27,7 @@ def asked(
     headers: Mapping[str, str] | None = None,
 ) -> Request:
     """A GET with its parameters encoded once, in their order, the key last. `safe`: characters that stay as they are."""
-    pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe=safe)}" for name, value in query.items())
+    pairs = query_string(query, safe=safe)
     url, sent = keyed(f"{base}?{pairs}" if pairs else base, headers or {}, auth)
     return Request(url, headers=sent, step=step.ordinal, page=cursor.page)
 

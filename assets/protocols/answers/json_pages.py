@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from assets.payload import Payload, as_payload
 from assets.protocols.answers.numbers import written_number
 
@@ -64,13 +66,21 @@ def around(response: Response, records: str | None) -> Around | None:
         return None
     if response.length <= len(response.head):
         try:
-            document = json.loads(text)
+            document = _parsed(text)
         except (ValueError, RecursionError):
             return _from_text(text, text, records, ended=False)
         fields: dict[str, Scalar] = {}
         found = _walk(document, records, fields)
         return Around(text[0], fields, found or (records is None and isinstance(document, list)), whole=True)
     return _from_text(text, response.tail.decode("utf-8", "replace"), records, ended=None)
+
+
+def _parsed(text: str) -> Any:
+    """As json.loads, in half the time: what msgspec refuses (NaN, half a surrogate pair) is read the slow way."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return json.loads(text)
 
 
 def _walk(document: Any, records: str | None, fields: dict[str, Scalar]) -> bool:
@@ -118,14 +128,16 @@ def _from_text(start: str, end: str, records: str | None, ended: bool | None) ->
 
 def records_of(file: Path | Payload, where: Sequence[str], order: Order) -> list[Any]:
     """The records of one archived page, at a path of keys. Raises UnreadableSource where the page is no such JSON."""
-    from assets.tables.readers.decoding import open_utf8
+    from assets.tables.readers.decoding import open_utf8, plain_text
     from assets.tables.readers.json_reader import NotJson, at_path, loads, records_in
 
     page = as_payload(file)
     if page.size == 0:
         raise order.refuse("empty page", "look at the archived body")
-    with open_utf8(page, declared=order.encoding, korean=order.korean, where=order.where) as text:
-        data = text.read()
+    data: str | bytes | None = plain_text(page, declared=order.encoding)
+    if data is None:
+        with open_utf8(page, declared=order.encoding, korean=order.korean, where=order.where) as text:
+            data = text.read()
     parts = list(where)
     try:
         return records_in(at_path(loads(data), parts), parts, order)

@@ -69,8 +69,8 @@ def miscounted(page: Mapping[str, Any], features: int) -> str | None:
 
     Next to an exact numberMatched, numberReturned is not to be relied on: pygeoapi's is the limit, on a last short page too.
     """
-    told, total = page.get("numberReturned"), page.get("numberMatched")
-    if not isinstance(told, str) or not told.isdigit() or told == str(features) or (isinstance(total, str) and total.isdigit()):
+    told, total = (str(page.get(name)) for name in ("numberReturned", "numberMatched"))
+    if not told.isdigit() or told == str(features) or total.isdigit():
         return None
     return f"a page says that it has {in_words(told, 20)} features, and has {features}"
 

@@ -209,17 +209,14 @@ class RowBuffer:
 
     def take(self) -> pa.RecordBatch:
         """What was collected. Rows with NUL or half a surrogate pair become broken records: no text column can hold them."""
-        rows = self._rows
-        for i, row in enumerate(rows):
-            joined = "\x1f".join(v for v in row if v is not None)
-            reason = NUL if "\0" in joined else None if encodable(joined) else "half a surrogate pair in the record"
-            if reason:
-                self._problems[i] = (reason, clean(joined.replace("\x1f", ",")))
-                rows[i] = (None,) * self.width
-        columns: list[pa.Array] = [pa.array(c, pa.string()) for c in zip(*rows, strict=True)] if rows else []
-        if not rows:
-            columns = [pa.array([], pa.string())] * self.width
-        n = len(rows)
+        try:
+            columns = self._columns()
+        except UnicodeEncodeError:
+            columns = None
+        if columns is None or any(pc.any(pc.match_substring(column, "\0")).as_py() for column in columns):
+            self._set_broken_aside()
+            columns = self._columns()
+        n = len(self._rows)
         reasons: list[str | None] = [None] * n
         texts: list[str | None] = [None] * n
         for i, (reason_, text) in self._problems.items():
@@ -230,6 +227,19 @@ class RowBuffer:
         return pa.RecordBatch.from_arrays(
             [*columns, ordinals, pa.array(reasons, pa.string()), pa.array(texts, pa.string())], schema=self.schema
         )
+
+    def _columns(self) -> list[pa.Array]:
+        """Raises UnicodeEncodeError for half a surrogate pair."""
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * self.width
+        return [pa.array(column, pa.string()) for column in columns]
+
+    def _set_broken_aside(self) -> None:
+        for i, row in enumerate(self._rows):
+            joined = "\x1f".join(v for v in row if v is not None)
+            reason = NUL if "\0" in joined else None if encodable(joined) else "half a surrogate pair in the record"
+            if reason:
+                self._problems[i] = (reason, clean(joined.replace("\x1f", ",")))
+                self._rows[i] = (None,) * self.width
 
 
 def encodable(text: str) -> bool:

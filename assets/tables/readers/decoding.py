@@ -38,14 +38,6 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().strip("\ufeff").strip()
 
 
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 @dataclass(frozen=True)
 class Encoding:
     """What the ladder chose. `skip`: bytes of the BOM."""
@@ -80,7 +72,7 @@ def choose(file: Path | Payload, *, declared: str | None = None, korean: bool = 
     failed: `Utf8File` is strict too and raises the same error, so a CP949 file is decoded once, not twice.
     """
     path = as_payload(file)
-    if declared is None and (data := path.in_memory) is not None and not data.startswith(_MARKS) and _is_utf8(data):
+    if plain_text(path, declared=declared) is not None:
         return Encoding("utf-8")
     with path.open() as opened:
         head = opened.read(4)
@@ -108,6 +100,18 @@ def choose(file: Path | Payload, *, declared: str | None = None, korean: bool = 
             return Encoding(rung)
         failures.append((rung, failure))
     raise _undecodable(path, failures, where)
+
+
+def plain_text(file: Path | Payload, *, declared: str | None = None) -> str | None:
+    """All of a short body that is UTF-8 without a mark, as nearly every page of an API is; None: the ladder must be climbed."""
+    payload = as_payload(file)
+    if declared is not None or payload.size >= INLINE:
+        return None
+    data = payload.read_bytes()
+    try:
+        return None if data.startswith(_MARKS) else data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _pieces(path: Payload, skip: int, size: int = CHUNK) -> Iterator[bytes]:

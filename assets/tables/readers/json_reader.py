@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ijson
+import msgspec
 import pyarrow as pa
 
 from assets.tables.readers.batches import NAN, TEXT_LIMIT, Getter, Guard, NumberText, Order, RowBuffer, Seen, text_of
@@ -24,12 +25,26 @@ DEPTH = 512
 LINE_LIMIT = 64 * 1024 * 1024
 
 
+_DECODER = msgspec.json.Decoder(float_hook=NumberText)
+
+
 class NotJson(ValueError):
     """Text that is no JSON; the message says why, without a value from the text."""
 
 
 def loads(text: str | bytes) -> Any:
-    """JSON with its numbers as `NumberText`. Raises NotJson on anything else, NaN and endless nesting included."""
+    """JSON with all digits of its numbers: whole ones as int, others as `NumberText`.
+
+    Raises NotJson on anything else, NaN and endless nesting included.
+    """
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return _slowly(text)
+
+
+def _slowly(text: str | bytes) -> Any:
+    """What msgspec refuses: half a surrogate pair and endless whole numbers are JSON; of the rest Python says where it breaks."""
     try:
         return json.loads(text, parse_float=NumberText, parse_int=NumberText, parse_constant=_constant)
     except NotJson:
@@ -140,7 +155,8 @@ def _batches(records: Iterable[Any], order: Order, stream: RowStream, close: Utf
                 sound += 1
                 seen.add(record)
                 try:
-                    buffer.add([text_of(g(record)) for g in getters])
+                    values = [g(record) for g in getters]
+                    buffer.add([v if type(v) is str else text_of(v) for v in values])
                 except RecursionError:
                     buffer.add_problem("values nested too deeply", "")
             if buffer.full:

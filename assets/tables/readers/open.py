@@ -150,7 +150,7 @@ def _shifted(batch: pa.RecordBatch, by: int) -> pa.RecordBatch:
 def order_of(feed: Feed) -> Order:
     """What a feed's contract and decode block ask of a reader."""
     return Order(
-        wanted=tuple(c.source_name for c in feed.contract.columns),
+        wanted=feed.contract.source_names,
         missing=feed.contract.missing_columns,
         encoding=feed.decode.encoding,
         korean=feed.agency.country == "KR",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
 from assets.tables.readers import json_reader
+from assets.tables.readers.batches import nested_text
 
 from .reading import opened, order, problems_of, rows_of
 
@@ -174,3 +175,37 @@ def test_a_large_file_streams_in_little_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 300_000
     assert peak < path.stat().st_size * 1.5
+
+
+NUMBERS = ["0", "7", "-1", "1.50", "1e3", "6.02E23", "-0.0", "1e400", "9" * 30, "9" * 5_000, "0.1234567890123456789012345678901"]
+JSON_TEXTS = st.recursive(
+    st.sampled_from([*NUMBERS, "null", "true", "false"]) | st.text(alphabet=st.characters(), max_size=5).map(json.dumps),
+    lambda inner: (
+        st.lists(inner, max_size=4).map(lambda parts: f"[{', '.join(parts)}]")
+        | st.lists(st.tuples(st.sampled_from(['"a"', '"b"', '"가"', '"\\ud800"']), inner), max_size=4).map(
+            lambda parts: "{" + ",".join(f"{name}:{value}" for name, value in parts) + "}"
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=JSON_TEXTS)
+def test_the_quick_parser_reads_what_the_slow_one_reads(text: str) -> None:
+    quick, slow = json_reader.loads(text), json_reader._slowly(text)
+    assert nested_text(quick) == nested_text(slow)
+    assert nested_text(json_reader.loads(text.encode())) == nested_text(slow)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(alphabet='[]{}",:0123456789.eE-+ntrufalsN\\\u0000\ud800가', max_size=12))
+def test_what_is_no_json_to_one_parser_is_none_to_the_other(text: str) -> None:
+    try:
+        slow = json_reader._slowly(text)
+    except json_reader.NotJson as error:
+        with pytest.raises(json_reader.NotJson) as caught:
+            json_reader.loads(text)
+        assert str(caught.value) == str(error)
+    else:
+        assert nested_text(json_reader.loads(text)).replace("-0", "0") == nested_text(slow).replace("-0", "0")
