@@ -28,6 +28,8 @@ PROVENANCE: dict[str, str] = {
 ROW_GROUP_SIZE = 122_880
 ROW_GROUP_VALUES = 2_000_000
 """Values of a row group: DuckDB holds some row groups whole, so the more columns they have, the fewer rows."""
+ROW_GROUP_BYTES = 16 * 1024**2
+"""Bytes of a row group's text as it is received, where that is known: a polygon is one value, as long as fifty numbers."""
 VECTOR = 2_048
 """Rows that DuckDB works on at a time."""
 DEFAULT_THREADS = 2
@@ -87,9 +89,10 @@ def parquet(*paths: Path) -> str:
     return f"read_parquet([{listed([path_literal(path) for path in paths])}], hive_partitioning = false)"
 
 
-def copy(query: str, out: Path, columns: int) -> str:
-    """COPY of a query of so many columns into one ZSTD Parquet file with bounded row groups."""
-    rows = min(ROW_GROUP_SIZE, max(1, ROW_GROUP_VALUES // (columns * VECTOR)) * VECTOR)
+def copy(query: str, out: Path, columns: int, *, row_bytes: float = 0.0) -> str:
+    """COPY of a query of so many columns into one ZSTD Parquet file with bounded row groups. `row_bytes`: of a row, where known."""
+    most = min(ROW_GROUP_VALUES / columns, ROW_GROUP_BYTES / max(row_bytes, 1.0))
+    rows = min(ROW_GROUP_SIZE, max(1, int(most // VECTOR)) * VECTOR)
     return f"COPY ({query}) TO {literal(str(out))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {rows})"
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,14 +66,16 @@ def stage(
     """Type the stream's rows by the feed's contract into `out`. Raises what the reader raises; nothing is left out silently."""
     out.parent.mkdir(parents=True, exist_ok=True)
     source = _Batches(stream, feed.decode.trim)
+    source.look()
     width = len(sql.table_columns(feed))
     with sql.connect(out.parent, threads=threads, memory_limit=memory_limit, columns=width) as connection:
         # As a bare stream: around a reader DuckDB puts pyarrow's scanner, which reads up to 1 GB ahead of it.
         reader = pa.RecordBatchReader.from_batches(source.schema, source.renamed())
         connection.register("incoming", reader.__arrow_c_stream__())
+        query = sql.copy(staging_query(feed, stream.wanted), out, width, row_bytes=source.row_bytes)
         try:
             with collected_rarely():
-                copied = connection.execute(sql.copy(staging_query(feed, stream.wanted), out, width)).fetchone()
+                copied = connection.execute(query).fetchone()
         except duckdb.Error:
             # An exception of the reader reaches DuckDB as text only: raise the one that happened.
             if source.error is not None:
@@ -100,14 +103,21 @@ class _Batches:
     """
 
     def __init__(self, stream: RowStream, trim: bool) -> None:
-        self.stream, self.trim, self.rows = stream, trim, 0
+        self.stream, self.trim, self.rows, self.row_bytes = stream, trim, 0, 0.0
+        self._first: list[pa.RecordBatch] = []
         self.error: Exception | None = None
         fields = [pa.field(f"{mark}{i}", pa.string()) for mark in ("ct" if trim else "c") for i in range(len(stream.wanted))]
         self.schema = pa.schema([*fields, *batch_schema(())])
 
+    def look(self) -> None:
+        """Read the first batch, so that `row_bytes` says how long its rows are. Raises what the reader raises."""
+        self._first = list(islice(self.stream.batches, 1))
+        for batch in self._first:
+            self.row_bytes = sum(column.nbytes for column in batch.columns[: len(self.stream.wanted)]) / max(batch.num_rows, 1)
+
     def renamed(self) -> Iterator[pa.RecordBatch]:
         try:
-            for batch in self.stream.batches:
+            for batch in chain(self._first, self.stream.batches):
                 self.rows += batch.num_rows
                 # DuckDB's threads take a batch each: small ones let them share a short file.
                 for start in range(0, batch.num_rows, _BATCH_ROWS):

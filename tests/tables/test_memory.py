@@ -9,13 +9,14 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from assets.tables.rows import RowStream, batch_schema
-from assets.tables.sql import parquet
+from assets.tables.sql import ROW_GROUP_BYTES, VECTOR, parquet
 from assets.tables.staging import stage
 from tests.benchmarks import bench_csv
 from tests.benchmarks.measuring import measured
-from tests.tables.making import make_feed
+from tests.tables.making import make_feed, make_stream
 
 LIMIT = "128MB"
 SMALL_MB, LARGE_MB = 12, 96
@@ -44,6 +45,20 @@ def test_batches_are_made_only_when_they_are_wanted(tmp_path: Path) -> None:
     assert staged.rows_read == rows * count
     # A batch and its trimmed copy for each of two threads, and one on its way; not the 150 there are.
     assert 0 < max(held) - held[0] < 8 * one
+
+
+def test_the_longer_the_rows_the_fewer_are_in_a_row_group(tmp_path: Path) -> None:
+    feed = make_feed([{"name": "id", "nullable": False}, {"name": "outline"}])
+
+    def row_groups(name: str, outline: str, rows: int = 3 * VECTOR) -> list[int]:
+        out = tmp_path / f"{name}.parquet"
+        stage(feed, make_stream(feed, [(str(n), outline) for n in range(rows)], batch=VECTOR), out)
+        metadata = pq.read_metadata(out)
+        return [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+
+    assert row_groups("short", "x") == [3 * VECTOR]
+    assert row_groups("long", "x" * (ROW_GROUP_BYTES // VECTOR)) == [VECTOR] * 3
+    assert row_groups("endless", "x" * (2 * ROW_GROUP_BYTES // VECTOR), VECTOR + 1) == [VECTOR, 1]
 
 
 def build(folder: str) -> dict[str, Any]:
