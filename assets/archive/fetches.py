@@ -19,6 +19,7 @@ from assets.archive.reading import Record, dechunk, digest_hex, read_records
 from assets.archive.records import CLOSING, StoredBody, broken
 from assets.commit import reached
 from assets.errors import IntegrityError, UnreadableSource
+from assets.garbage import collected_rarely
 from assets.payload import Pack, Spill
 from assets.protocols.kernel import Body
 from assets.store import Store
@@ -127,7 +128,8 @@ def open_bodies(
     workdir.mkdir(parents=True, exist_ok=True)
     holder = ledger.fetch(record.body_fetch_id) if record.body_fetch_id != record.fetch_id else record
     key = holder.warc_key if holder else archive_key(record.feed, record.body_fetch_id)
-    found = _Extraction(store, ledger, record, workdir, max_bytes).bodies(key)
+    with collected_rarely():
+        found = _Extraction(store, ledger, record, workdir, max_bytes).bodies(key)
     return [found[place] for place in sorted(found)]
 
 

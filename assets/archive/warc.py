@@ -232,17 +232,14 @@ class WarcWriter:
 
     def _place(self, url: str, step: int, page: int, outcome: str, remote_ip: str | None = None) -> bytes:
         """The headers that say what was asked, and what came of it."""
-        pairs = [
-            ("WARC-Target-URI", url),
-            ("Madang-Step", str(step)),
-            ("Madang-Page", str(page)),
-            ("Madang-Round", str(self._rounds.get(step, 0))),
-            ("Madang-Outcome", outcome),
-        ]
-        return lines([*pairs, ("WARC-IP-Address", remote_ip)] if remote_ip else pairs)
+        ours = (
+            f"Madang-Step: {step}\r\nMadang-Page: {page}\r\nMadang-Round: {self._rounds.get(step, 0)}\r\n"
+            f"Madang-Outcome: {outcome}\r\n"
+        )
+        return lines([("WARC-Target-URI", url)]) + ours.encode() + (lines([("WARC-IP-Address", remote_ip)]) if remote_ip else b"")
 
     def _request(self, common: bytes, at: datetime, request: Http, body: bytes | None, partner: str | None) -> None:
-        headers = common + _REQUEST + (lines([("WARC-Concurrent-To", partner)]) if partner else b"")
+        headers = common + _REQUEST + (f"WARC-Concurrent-To: {partner}\r\n".encode() if partner else b"")
         self._write("request", new_id(), at, headers, head_bytes(request, payload_follows=True) + (body or b""))
 
     def _count(self, stored: StoredBody, outcome: str) -> StoredBody:
@@ -271,13 +268,13 @@ class WarcWriter:
             length += len(chunk)
         if expected is not None and expected != payload.hexdigest():
             raise IntegrityError("the body on disk is not what was received", where=str(body), mend="fetch again")
-        digests = [("WARC-Payload-Digest", digest_label(payload.digest())), ("WARC-Block-Digest", digest_label(block.digest()))]
-        headers += (_MASKED if masked else b"") + lines(digests)
+        digests = f"WARC-Payload-Digest: {digest_label(payload.digest())}\r\nWARC-Block-Digest: {digest_label(block.digest())}\r\n"
+        headers += (_MASKED if masked else b"") + digests.encode()
         self._stream(kind, record_id, at, headers, len(head) + length, head, held if held is not None else file_chunks(source))
         return payload.hexdigest()
 
     def _write(self, kind: str, record_id: str, at: datetime, headers: bytes, block: bytes) -> None:
-        headers += lines([("WARC-Block-Digest", digest_label(hashlib.sha256(block).digest()))])
+        headers += f"WARC-Block-Digest: {digest_label(hashlib.sha256(block).digest())}\r\n".encode()
         self._stream(kind, record_id, at, headers, len(block), block, ())
 
     def _stream(
@@ -290,14 +287,13 @@ class WarcWriter:
         head: bytes,
         chunks: Iterable[bytes],
     ) -> None:
-        start = [("WARC-Type", kind), ("WARC-Record-ID", record_id), ("WARC-Date", warc_date(at))]
-        if kind != "warcinfo":
-            start.append(("WARC-Warcinfo-ID", self._info))
-        top = lines(start) + headers + lines([("Content-Length", str(length))])
+        info = f"WARC-Warcinfo-ID: {self._info}\r\n" if kind != "warcinfo" else ""
+        start = f"WARC/1.1\r\nWARC-Type: {kind}\r\nWARC-Record-ID: {record_id}\r\nWARC-Date: {warc_date(at)}\r\n{info}"
+        top = b"%b%bContent-Length: %d\r\n\r\n%b" % (start.encode(), headers, length, head)
         # One gzip member a record, so that a reader can start at any record.
         short = length <= _SHORT
         packer = isal_zlib.compressobj(2, wbits=_GZIP) if short else zlib.compressobj(6, zlib.DEFLATED, _GZIP)
-        self._file.write(packer.compress(b"WARC/1.1\r\n" + top + b"\r\n" + head))
+        self._file.write(packer.compress(top))
         written = len(head)
         for chunk in chunks:
             written += len(chunk)

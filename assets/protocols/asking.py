@@ -245,7 +245,7 @@ class Asker:
             contact=self._contact,
             on_bytes=lambda n: self._on_bytes(request, n, lane),
         )
-        self.responses += sum(1 for e in (*exchange.hops, exchange) if e.status)
+        self.responses += sum(e.status > 0 for e in exchange.hops) + (exchange.status > 0)
         answer = self._judge(request, exchange, probe, lead)
         self.rows += answer.tally.rows if answer.tally else 0
         self.report(every_s=REPORT_EVERY_S)
@@ -404,8 +404,10 @@ class Asker:
 
     def report(self, *, every_s: float = 0.0) -> None:
         """Say how far it is, unless that was said less than `every_s` seconds ago."""
+        if self._deps.progress is None:
+            return
         now = self._deps.clock.now()
-        if self._deps.progress is not None and now >= self._reported + timedelta(seconds=every_s):
+        if now >= self._reported + timedelta(seconds=every_s):
             self._reported = now
             self._deps.progress(Progress(self.bytes_read, self.responses, self.rows, self.total))
 

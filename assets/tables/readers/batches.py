@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -146,6 +147,29 @@ class Getter:
             return None
         self.found = True
         return value
+
+
+class Row:
+    """Finds the values of a row in a record, each as its Getter does."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.getters = [Getter(path) for path in paths]
+        # Most records are flat, and have all the keys: so they are tried at once.
+        self._at_once = itemgetter(*(g.path for g in self.getters)) if len(self.getters) > 1 else None
+        self._all_found = False
+
+    def __call__(self, record: Any) -> Sequence[Any]:
+        if self._at_once is not None and type(record) is dict:
+            try:
+                values: Sequence[Any] = self._at_once(record)
+            except KeyError:
+                return [getter(record) for getter in self.getters]
+            if not self._all_found:
+                self._all_found = True
+                for getter in self.getters:
+                    getter.found = True
+            return values
+        return [getter(record) for getter in self.getters]
 
 
 class Seen:

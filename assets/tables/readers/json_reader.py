@@ -15,7 +15,7 @@ import ijson
 import msgspec
 import pyarrow as pa
 
-from assets.tables.readers.batches import NAN, TEXT_LIMIT, Getter, Guard, NumberText, Order, RowBuffer, Seen, text_of
+from assets.tables.readers.batches import NAN, TEXT_LIMIT, Getter, Guard, NumberText, Order, Row, RowBuffer, Seen, text_of
 from assets.tables.readers.decoding import Utf8File, nfc, open_utf8
 from assets.tables.readers.spec import FileShape
 from assets.tables.rows import RowStream, Tally
@@ -111,18 +111,20 @@ def stream_of(records: Iterable[Any], order: Order, encoding: str | None, close:
 def _tallied(records: Iterable[Any], order: Order, close: Utf8File | None) -> Tally:
     """The records counted, and looked at no closer than it takes to know that no wanted path is missing."""
     getters = [Getter(w) for w in order.wanted]
-    sought, kept = getters, list[Any]()
+    sought = getters
     first: Hashable = None
     try:
-        for record in records:
-            kept.append(record)
-            if not sought or not isinstance(record, (dict, list)):
+        kept = list(records)
+        for number, record in enumerate(kept):
+            if not sought:
+                break
+            if not isinstance(record, (dict, list)):
                 continue
             try:
                 texts = tuple(text_of(g(record)) for g in sought)
             except RecursionError:
                 texts = ("values nested too deeply",)
-            if len(kept) == 1:
+            if number == 0:
                 first = texts
             sought = [g for g in sought if not g.found]
         if kept and first is None:
@@ -140,30 +142,28 @@ def _tallied(records: Iterable[Any], order: Order, close: Utf8File | None) -> Ta
 
 
 def _batches(records: Iterable[Any], order: Order, stream: RowStream, close: Utf8File | None) -> Iterator[pa.RecordBatch]:
-    getters = [Getter(w) for w in order.wanted]
-    seen = Seen(stream.seen_columns, [g.path for g in getters])
+    row = Row(order.wanted)
+    seen = Seen(stream.seen_columns, [g.path for g in row.getters])
     buffer = RowBuffer(order.wanted)
     sound = 0
     try:
         for record in records:
             stream.records_read += 1
-            if isinstance(record, Broken):
-                buffer.add_problem(record.reason, record.text)
-            elif not isinstance(record, (dict, list)):
-                buffer.add_problem("the record is no object", text_of(record) or "null")
-            else:
+            if isinstance(record, (dict, list)):
                 sound += 1
                 seen.add(record)
                 try:
-                    values = [g(record) for g in getters]
-                    buffer.add([v if type(v) is str else text_of(v) for v in values])
+                    buffer.add([v if type(v) is str else text_of(v) for v in row(record)])
                 except RecursionError:
                     buffer.add_problem("values nested too deeply", "")
+            elif isinstance(record, Broken):
+                buffer.add_problem(record.reason, record.text)
+            else:
+                buffer.add_problem("the record is no object", text_of(record) or "null")
             if buffer.full:
                 yield buffer.take()
         if sound and order.missing == "freeze":
-            missing = {g.path for g in getters if not g.found}
-            order.check_present([*stream.seen_columns, *(g.path for g in getters if g.path not in missing)])
+            order.check_present([*stream.seen_columns, *(g.path for g in row.getters if g.found)])
         if len(buffer):
             yield buffer.take()
     finally:
