@@ -110,6 +110,7 @@ def test_json_lines_xml_and_containers(tmp_path: Path) -> None:
         (zipped(rows__csv=CSV.encode()), "download", "https://a.example/loans.ZIP?v=2", None),
         (CSV.encode(), "loans.csv", "https://a.example/download.do?file=7", None),
     ],
+    ids=["a ZIP by number", "a gzip by name in the query", "no ZIP", "a ZIP by name", "no container by number"],
 )
 def test_the_container_is_declared_where_the_address_does_not_say_it(
     body: bytes, name: str, address: str, container: str | None, tmp_path: Path
