@@ -66,7 +66,7 @@ def source_of(url: str, protocol: str | None = None) -> dict[str, Any]:
             near=(*near, "")[0],
             known=", ".join(sorted(PROTOCOLS)),
         )
-    for one in [PROTOCOLS[protocol]] if protocol is not None else [one for one in PROTOCOLS.values() if one.drop == laid]:
+    for one in [PROTOCOLS[protocol]] if protocol is not None else [one for one in PROTOCOLS.values() if one.drop or not laid]:
         if (found := one.recognise(url)) is not None:
             if found["protocol"] == "sftp" and "auth" not in found:
                 raise Refused("no_user", where=_shown(url))
