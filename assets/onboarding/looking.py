@@ -195,7 +195,7 @@ async def _look(
             exchange, outcome = await _asked(feed, step, ask)
             _require(outcome, exchange)
             body = Body(exchange.decoded, exchange.header_map(), exchange.url)
-            if feed.protocol.drop and not step.lead:
+            if _is_laid(exchange.request) and not step.lead:
                 layout = layout_of(body.path, exchange.url)
                 return _sampled(_shaped(source, layout), [body], exchange.decoded_length, country, layout)
             if not step.lead:
@@ -211,7 +211,7 @@ async def _asked(feed: Feed, step: Step, ask: Any) -> tuple[Exchange, Outcome]:
     exchange: Exchange = await ask(request)
     if exchange.verdict is not None:
         return exchange, exchange.verdict
-    if feed.protocol.drop and not step.lead:
+    if _is_laid(request) and not step.lead:
         return exchange, Ok()  # which format it has is what is looked for
     outcome = feed.protocol.classify(
         feed.source,
@@ -221,6 +221,11 @@ async def _asked(feed: Feed, step: Step, ask: Any) -> tuple[Exchange, Outcome]:
     return exchange, outcome
 
 
+def _is_laid(request: Request) -> bool:
+    """Whether it asks for a file in a folder, whose name says nothing of how it is read."""
+    return urlsplit(request.url).scheme in DROPS
+
+
 def _require(outcome: Outcome, exchange: Exchange) -> None:
     if isinstance(outcome, Ok | Empty):
         return
@@ -228,7 +233,7 @@ def _require(outcome: Outcome, exchange: Exchange) -> None:
     said = {"outcome": outcome_name(outcome), "reason": f": {reason}" if reason else ""}
     if mend := getattr(outcome, "mend", ""):
         raise MadangError(f"the agency's answer means {said['outcome']}{said['reason']}", where=exchange.url, mend=mend)
-    key = "answered_by_folder" if urlsplit(exchange.request.url).scheme in DROPS else "answered"
+    key = "answered_by_folder" if _is_laid(exchange.request) else "answered"
     raise Refused(key, where=exchange.url, **said)
 
 
