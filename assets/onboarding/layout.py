@@ -22,7 +22,7 @@ from assets.onboarding.words import NoTable, Note
 from assets.onboarding.workbook import look_at_workbook
 from assets.tables.readers.container import DAMAGE, check_zip, inflated, members, opened
 from assets.tables.readers.magic import kind_of
-from assets.tables.readers.spec import FileShape, Unpacking
+from assets.tables.readers.spec import FORMATS, FileShape, Unpacking
 
 LOOK_BYTES = 4 * 1024 * 1024
 """So much of a file, unpacked, is looked at."""
@@ -30,8 +30,6 @@ HEAD_BYTES = 64 * 1024
 """And so much of the other members of a ZIP, for their headers alone."""
 MOST_MEMBERS = 200
 SHOWN_MEMBERS = 8
-_TABLES = {".csv": "csv", ".tsv": "tsv", ".txt": "csv", ".json": "json", ".jsonl": "jsonl", ".geojson": "geojson", ".xml": "xml",
-           ".xls": "xls", ".xlsx": "xlsx", ".parquet": "parquet"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,8 @@ def _zip(path: Path) -> tuple[Layout, str]:
     if "xl/workbook.xml" in found:
         check_zip(path, limits)
         return _excel(path, "xlsx"), "none"
-    tables = sorted((name for name in found if Path(name.lower()).suffix in _TABLES), key=lambda name: -found[name].file_size)
+    readable = (name for name in found if Path(name.lower()).suffix.removeprefix(".") in FORMATS)
+    tables = sorted(readable, key=lambda name: -found[name].file_size)
     if not tables:
         raise NoTable("zip_without_table")
     ending = Path(tables[0]).suffix

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from pydantic import Field
@@ -37,7 +37,7 @@ from assets.protocols.kernel import (
     When,
 )
 from assets.protocols.queries import SPAN_PLACES, fill_address, fill_text, partition_places
-from assets.tables.readers.spec import FileShape
+from assets.tables.readers.spec import FORMATS, FileShape
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
@@ -151,7 +151,7 @@ def folder_and_files(path: str, *, crosses: bool = False) -> tuple[str, str] | N
     if at < len(parts) - 1 and not crosses:
         return None
     files = "/".join(parts[at:])
-    if path.endswith("/") or not (_PATTERN.search(files) or files.lower().endswith(_PACKED) or _suffix(files) in _FORMATS):
+    if path.endswith("/") or not (_PATTERN.search(files) or files.lower().endswith(_PACKED) or _suffix(files) in FORMATS):
         at, files = len(parts), "*"
     folder = "/".join(parts[:at])
     return f"/{folder}" if folder else "", entry_of(unquote_to_bytes(files), None, None).name
@@ -192,8 +192,6 @@ class DropSource(FileShape, SourceBase):
     def address(self) -> str:
         return self.url
 
-
-_FORMATS = {str(name): str(name) for name in get_args(FileShape.model_fields["format"].annotation)} | {"txt": "csv"}
 
 D = TypeVar("D", bound=DropSource)
 
@@ -257,7 +255,7 @@ class Drop(Protocol[D]):
             return None
         folder, files = split
         source = {"protocol": self.name, "url": f"{scheme}://{host}{folder}", "files": files}
-        return source | {"format": _FORMATS.get(_suffix(files), "csv")} | login
+        return source | {"format": FORMATS.get(_suffix(files), "csv")} | login
 
     def login(self, user: str | None, host: str) -> dict[str, Any] | None:
         """What the user of a pasted address means for `source:`; None where there can be none."""

@@ -6,7 +6,8 @@ files (HTTP, SFTP, S3) takes these fields into its `source:` block, so they mean
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,8 @@ from quality.contract import Strict
 
 Format = Literal["csv", "tsv", "json", "jsonl", "geojson", "xml", "xls", "xlsx", "parquet"]
 Container = Literal["none", "zip", "gzip"]
+FORMATS: Mapping[str, str] = {"txt": "csv"} | {name: name for name in get_args(Format)}
+"""The format that the end of a file's name says, after its last point."""
 
 
 class CsvShape(Strict):
