@@ -5,7 +5,7 @@ which its customary Base32 is for SHA-1 only: for 256 bits it ends in `====`, an
 `sha256sum` and the ledger say, and FastWARC and warcio check it. Our reader takes Base32 too.
 Records are written as bytes, one gzip member each, rather than by FastWARC's `WarcRecord.write`: that one knows SHA-1 only, and
 writes the old Content-Length without complaint when a body ends early. FastWARC reads. Short records, the pages of an API and all
-requests, are packed by ISA-L, in half of zlib's time to 6 % more bytes; long ones by zlib, for which ISA-L would need a fifth more.
+requests, are packed by ISA-L, in about half of zlib's time to little more bytes; long ones by zlib, as ISA-L may need a third more.
 """
 
 from __future__ import annotations

@@ -35,8 +35,6 @@ class Ahead:
         self._out: dict[int, tuple[Cursor, asyncio.Task[Answer]]] = {}
         self._failed = False
         self._over: BaseException | None = None
-        self._any = asyncio.Event()
-        """A page came, or failed."""
 
     async def __aenter__(self) -> Ahead:
         return self
@@ -72,9 +70,7 @@ class Ahead:
         if asked is None or asked[0] != cursor:
             raise OutOfStep
         task = asked[1]
-        while not task.done() and self._over is None:
-            self._any.clear()
-            await self._any.wait()
+        await asyncio.wait([task])
         if self._over is not None:
             raise self._over
         del self._out[cursor.page]
@@ -93,7 +89,6 @@ class Ahead:
             raise
         finally:
             self._free.append(lane)
-            self._any.set()
 
     async def stop(self) -> None:
         """Nothing is out any more when this returns, and nothing is asked ahead until the next `start`."""

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from assets.payload import Payload, as_payload
 from assets.protocols.answers.numbers import written_number
 
@@ -77,6 +75,8 @@ def around(response: Response, records: str | None) -> Around | None:
 
 def _parsed(text: str) -> Any:
     """As json.loads, in half the time: what msgspec refuses (NaN, half a surrogate pair) is read the slow way."""
+    import msgspec  # not at definition load
+
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
