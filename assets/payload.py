@@ -16,11 +16,14 @@ MEMORY_BYTES = 256 * 1024
 
 
 class Payload:
-    """Bytes to be read, as often as somebody likes. `path` makes a file of them where there is none yet."""
+    """Bytes to be read, as often as somebody likes. `path` makes a file of them where there is none yet.
+
+    Its place is kept as it was given, since most bodies never have a file, and a Path costs more than the bytes of a page.
+    """
 
     __slots__ = ("_data", "_pack", "_path", "_size", "_start")
 
-    def __init__(self, path: Path, data: bytes | None = None) -> None:
+    def __init__(self, path: Path | str, data: bytes | None = None) -> None:
         """`path`: the file that holds them, or, where `data` is given, the one that would."""
         self._path, self._data = path, data
         self._pack: Pack | None = None
@@ -35,25 +38,26 @@ class Payload:
     @property
     def size(self) -> int:
         """In bytes."""
-        return self._path.stat().st_size if self._size is None else self._size
+        return self.place.stat().st_size if self._size is None else self._size
 
     @property
     def place(self) -> Path:
         """The file that holds them, or that `path` would make."""
-        return self._path
+        return Path(self._path)
 
     @property
     def path(self) -> Path:
         """A file that holds exactly these bytes."""
+        place = self.place
         if self._data is not None or self._pack is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_bytes(self.read_bytes())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(self.read_bytes())
             self._data = self._pack = self._size = None
-        return self._path
+        return place
 
     def open(self) -> BinaryIO:
         if self._data is None and self._pack is None:
-            return self._path.open("rb")
+            return self.place.open("rb")
         return io.BytesIO(self.read_bytes())
 
     def read_bytes(self) -> bytes:
@@ -61,19 +65,19 @@ class Payload:
             return self._data
         if self._pack is not None:
             return self._pack.read(self._start, self._size or 0)
-        return self._path.read_bytes()
+        return self.place.read_bytes()
 
     def discard(self) -> None:
         """The bytes are not needed any more."""
         if self._data is None and self._pack is None:
-            self._path.unlink(missing_ok=True)
+            self.place.unlink(missing_ok=True)
         self._data, self._pack, self._size = b"", None, 0
 
 
 class Spill:
     """Collects bytes into a Payload: they move to the file once they are more than MEMORY_BYTES."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self._path = path
         self._file: BinaryIO | None = None
         self._held: list[bytes] = []
@@ -86,7 +90,7 @@ class Spill:
             return
         self._held.append(data)
         if self._size > MEMORY_BYTES:
-            self._file = self._path.open("wb")
+            self._file = Payload(self._path).place.open("wb")
             self._file.writelines(self._held)
             self._held = []
 
@@ -112,11 +116,11 @@ class Pack:
         self._file: BinaryIO | None = None
         self._end = 0
 
-    def add(self, data: bytes, path: Path) -> Payload:
+    def add(self, data: bytes, path: Path | str) -> Payload:
         """Keep the bytes here. `path`: the file that they would have if they had one."""
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("w+b")
+            self._file = self._path.open("w+b", MEMORY_BYTES)
         self._file.write(data)
         added = Payload(path)
         added._pack, added._start, added._size = self, self._end, len(data)

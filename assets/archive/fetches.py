@@ -230,12 +230,12 @@ class _Extraction:
         if digest_hex(record) is None:
             raise broken(str(warc), f"record {record.headers.get('warc-record-id')} has no payload digest")
         headers = record.http.map() if record.http else {"content-type": record.headers.get("content-type", "")}
-        path = self._workdir / f"{self._record.fetch_id}-{place[0]:05}-{place[1]:06}.body"
+        path = f"{self._workdir}/{self._record.fetch_id}-{place[0]:05}-{place[1]:06}.body"
         chunks = record.chunks()
         if record.http and "chunked" in headers.get("transfer-encoding", "").lower():
             chunks = dechunk(chunks, str(warc))
         coding = codings(headers.get("content-encoding", ""))
-        spill = Spill(path.with_suffix(".encoded") if coding else path)
+        spill = Spill(f"{path}.encoded" if coding else path)
         for chunk in chunks:
             spill.write(chunk)
         payload = spill.close()
@@ -243,7 +243,7 @@ class _Extraction:
         if coding:
             # A secret was masked before it was archived; nothing is looked for here.
             encoded = payload
-            payload, done = decode(encoded, path, coding, max_bytes=self._max_bytes, masker=BodyMasker(None, 0))
+            payload, done = decode(encoded, Path(path), coding, max_bytes=self._max_bytes, masker=BodyMasker(None, 0))
             encoded.discard()
             if done.problem or not done.complete:
                 raise UnreadableSource(

@@ -82,20 +82,21 @@ class Record:
 def read_records(path: Path, *, questions: bool = True) -> Iterator[Record]:
     """All records in order, digests verified; unread payloads are read past. IntegrityError on a broken or truncated file.
 
-    `questions`: False for who needs the HTTP heads of answers only; a request then has none.
+    `questions`: False for who needs no requests; they are passed over, and only the checksum of the packed file looks at them.
     """
-    from fastwarc.warc import ArchiveIterator
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
 
     where = str(path)
+    wanted = WarcRecordType.any_type if questions else WarcRecordType.any_type & ~WarcRecordType.request
     try:
         with _opened(path) as stream:
-            for raw in ArchiveIterator(stream, parse_http=False):
+            for raw in ArchiveIterator(stream, record_types=wanted, parse_http=False):
                 headers = {_lower(k): to_text(v) for k, v in raw.headers.items_bytes()}
                 block, payload = _hasher(headers.get("warc-block-digest")), _hasher(headers.get("warc-payload-digest"))
                 record = Record(headers.get("warc-type", ""), headers, None, raw.reader, b"", where, block, 0, payload)
                 # Some revisits of other writers are of the type, and empty.
                 has_head = headers.get("content-type", "").startswith("application/http") and headers.get("content-length") != "0"
-                if has_head and (questions or record.kind != "request"):
+                if has_head:
                     _read_head(record)
                 yield record
                 record.finish()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from assets.errors import IntegrityError
@@ -64,8 +65,13 @@ class Http:
         return {k.lower(): v for k, v in self.headers}
 
 
-def new_id() -> str:
-    return f"<{uuid.uuid4().urn}>"
+def new_ids() -> Iterator[str]:
+    """Record ids that nobody else has: random UUIDs (RFC 9562, version 4) whose last 48 bits count on from a random start."""
+    first = uuid.uuid4().int
+    low = (1 << 48) - 1
+    start = str(uuid.UUID(int=first & ~low))[:24]
+    for number in count(first & low):
+        yield f"<urn:uuid:{start}{number & low:012x}>"
 
 
 @lru_cache(maxsize=64)
@@ -95,10 +101,15 @@ def lines(pairs: Iterable[tuple[str, str]]) -> bytes:
 
 def head_bytes(http: Http, *, payload_follows: bool) -> bytes:
     """`payload_follows`: the payload stands after it, without the chunking that its headers may tell of."""
-    headers = http.headers
+    return to_bytes(clean(http.start_line)) + b"\r\n" + _header_lines(tuple(http.headers), payload_follows) + b"\r\n"
+
+
+@lru_cache(maxsize=256)
+def _header_lines(headers: tuple[tuple[str, str], ...], payload_follows: bool) -> bytes:
+    """The pages of an answer, and what asked for them, have the same headers again and again."""
     if payload_follows:
-        headers = [(f"X-Orig-{n}" if n.lower() == "transfer-encoding" else n, v) for n, v in headers]
-    return to_bytes(clean(http.start_line)) + b"\r\n" + lines(headers) + b"\r\n"
+        return lines((f"X-Orig-{n}" if n.lower() == "transfer-encoding" else n, v) for n, v in headers)
+    return lines(headers)
 
 
 def digest_label(digest: bytes) -> str:

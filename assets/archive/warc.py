@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from isal import isal_zlib
 
-from assets.archive.records import CHUNK, CLOSING, StoredBody, digest_label, head_bytes, lines, new_id, warc_date
+from assets.archive.records import CHUNK, CLOSING, StoredBody, clean, digest_label, head_bytes, lines, new_ids, to_bytes, warc_date
 from assets.archive.records import Http as Http
 from assets.errors import IntegrityError
 from assets.payload import Payload, as_payload
@@ -57,7 +57,7 @@ class WarcWriter:
         started_at: datetime,
     ) -> None:
         self.path, self.fetch_id = path, fetch_id
-        self._file = path.open("wb")
+        self._file = path.open("wb", CHUNK)
         self._finished = False
         self._bodies: dict[tuple[int, int], StoredBody] = {}
         self._rounds: dict[int, int] = {}
@@ -72,7 +72,8 @@ class WarcWriter:
             "madang-licence": licence,
         }
         block = lines(fields.items())
-        self._info = new_id()
+        self._ids = new_ids()
+        self._info = next(self._ids)
         headers = [("WARC-Filename", f"{fetch_id}.warc.gz"), ("Content-Type", "application/warc-fields")]
         self._write("warcinfo", self._info, started_at, lines(headers), block)
 
@@ -110,25 +111,16 @@ class WarcWriter:
         masked at equal length. Only bodies whose outcome is Ok count as the fetch's.
         """
         common = self._place(url, step, page, outcome, remote_ip)
-        response_id = new_id()
+        response_id = next(self._ids)
         self._request(common, at, request, request_body, response_id if response else None)
         if response is None:
             return None
         head = head_bytes(response, payload_follows=True)
         headers = common + _RESPONSE + (_CUT if not complete else b"")
         sha256 = self._payload("response", response_id, at, headers, head, body, payload_sha256, masked)
-        stored = StoredBody(
-            step,
-            page,
-            sha256,
-            self.fetch_id,
-            response_id,
-            at,
-            url,
-            response.get("etag"),
-            response.get("last-modified"),
-            provider_stamp,
-        )
+        told = response.map()
+        etag, modified = told.get("etag"), told.get("last-modified")
+        stored = StoredBody(step, page, sha256, self.fetch_id, response_id, at, url, etag, modified, provider_stamp)
         return self._count(stored, outcome)
 
     def write_revisit(
@@ -153,7 +145,7 @@ class WarcWriter:
         `response` are None: the revisit record stands alone, with an empty block.
         """
         common = self._place(url, step, page, outcome, remote_ip)
-        revisit_id = new_id()
+        revisit_id = next(self._ids)
         if request is not None:
             self._request(common, at, request, request_body, revisit_id)
         refers = [
@@ -195,7 +187,7 @@ class WarcWriter:
         headers = self._place(url, step, page, outcome) + lines([("Content-Type", content_type)]) + (_CUT if not complete else b"")
         if last_modified:
             headers += lines([("Madang-Last-Modified", last_modified)])
-        record_id = new_id()
+        record_id = next(self._ids)
         sha256 = self._payload("resource", record_id, at, headers, b"", body, payload_sha256, masked)
         stored = StoredBody(
             step, page, sha256, self.fetch_id, record_id, at, url, last_modified=last_modified, provider_stamp=provider_stamp
@@ -205,7 +197,7 @@ class WarcWriter:
     def write_failure(self, *, url: str, at: datetime, outcome: str, step: int, page: int, reason: str) -> None:
         """That nothing came without HTTP, and why: a metadata record, since there is no payload to keep."""
         headers = self._place(url, step, page, outcome) + lines([("Content-Type", "application/warc-fields")])
-        self._write("metadata", new_id(), at, headers, lines([("madang-failure", reason)]))
+        self._write("metadata", next(self._ids), at, headers, lines([("madang-failure", reason)]))
 
     def restart(self, step: int) -> None:
         """The step begins again from page 1 (its total changed): bodies written for it so far no longer count."""
@@ -221,7 +213,7 @@ class WarcWriter:
         """The closing metadata record (the FetchRecord and the bodies as JSON), fsync, close. Returns `bodies`."""
         value = {"fetch": record.as_json(), "bodies": [b.as_json() for b in self.bodies]}
         block = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        self._write("metadata", new_id(), record.finished_at, lines([("Content-Type", CLOSING)]), block)
+        self._write("metadata", next(self._ids), record.finished_at, lines([("Content-Type", CLOSING)]), block)
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -232,15 +224,15 @@ class WarcWriter:
 
     def _place(self, url: str, step: int, page: int, outcome: str, remote_ip: str | None = None) -> bytes:
         """The headers that say what was asked, and what came of it."""
-        ours = (
-            f"Madang-Step: {step}\r\nMadang-Page: {page}\r\nMadang-Round: {self._rounds.get(step, 0)}\r\n"
-            f"Madang-Outcome: {outcome}\r\n"
+        text = (
+            f"WARC-Target-URI: {clean(url)}\r\nMadang-Step: {step}\r\nMadang-Page: {page}\r\n"
+            f"Madang-Round: {self._rounds.get(step, 0)}\r\nMadang-Outcome: {outcome}\r\n"
         )
-        return lines([("WARC-Target-URI", url)]) + ours.encode() + (lines([("WARC-IP-Address", remote_ip)]) if remote_ip else b"")
+        return to_bytes(text) + (lines([("WARC-IP-Address", remote_ip)]) if remote_ip else b"")
 
     def _request(self, common: bytes, at: datetime, request: Http, body: bytes | None, partner: str | None) -> None:
         headers = common + _REQUEST + (f"WARC-Concurrent-To: {partner}\r\n".encode() if partner else b"")
-        self._write("request", new_id(), at, headers, head_bytes(request, payload_follows=True) + (body or b""))
+        self._write("request", next(self._ids), at, headers, head_bytes(request, payload_follows=True) + (body or b""))
 
     def _count(self, stored: StoredBody, outcome: str) -> StoredBody:
         if outcome == "Ok":
@@ -266,12 +258,13 @@ class WarcWriter:
             block.update(chunk)
             payload.update(chunk)
             length += len(chunk)
-        if expected is not None and expected != payload.hexdigest():
+        sha256 = payload.hexdigest()
+        if expected is not None and expected != sha256:
             raise IntegrityError("the body on disk is not what was received", where=str(body), mend="fetch again")
-        digests = f"WARC-Payload-Digest: {digest_label(payload.digest())}\r\nWARC-Block-Digest: {digest_label(block.digest())}\r\n"
+        digests = f"WARC-Payload-Digest: sha256:{sha256}\r\nWARC-Block-Digest: sha256:{block.hexdigest()}\r\n"
         headers += (_MASKED if masked else b"") + digests.encode()
         self._stream(kind, record_id, at, headers, len(head) + length, head, held if held is not None else file_chunks(source))
-        return payload.hexdigest()
+        return sha256
 
     def _write(self, kind: str, record_id: str, at: datetime, headers: bytes, block: bytes) -> None:
         headers += f"WARC-Block-Digest: {digest_label(hashlib.sha256(block).digest())}\r\n".encode()
@@ -291,8 +284,10 @@ class WarcWriter:
         start = f"WARC/1.1\r\nWARC-Type: {kind}\r\nWARC-Record-ID: {record_id}\r\nWARC-Date: {warc_date(at)}\r\n{info}"
         top = b"%b%bContent-Length: %d\r\n\r\n%b" % (start.encode(), headers, length, head)
         # One gzip member a record, so that a reader can start at any record.
-        short = length <= _SHORT
-        packer = isal_zlib.compressobj(2, wbits=_GZIP) if short else zlib.compressobj(6, zlib.DEFLATED, _GZIP)
+        if length <= _SHORT:
+            self._file.write(isal_zlib.compress(b"".join((top, *chunks, b"\r\n\r\n")), 2, _GZIP))
+            return
+        packer = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
         self._file.write(packer.compress(top))
         written = len(head)
         for chunk in chunks:

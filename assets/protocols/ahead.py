@@ -69,12 +69,15 @@ class Ahead:
         asked = self._out.get(cursor.page)
         if asked is None or asked[0] != cursor:
             raise OutOfStep
-        task = asked[1]
-        await asyncio.wait([task])
+        try:
+            answer = await asked[1]
+        except (Exception, asyncio.CancelledError):
+            if self._over is None:
+                raise
         if self._over is not None:
             raise self._over
         del self._out[cursor.page]
-        return task.result()
+        return answer
 
     async def _through(self, cursor: Cursor, lane: Lane) -> Answer:
         try:

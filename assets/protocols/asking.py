@@ -200,7 +200,7 @@ class Asker:
                     failures=failures, max_attempts=self._limits.max_attempts, retry_after_s=wanted, jitter=self._deps.rng.random()
                 )
                 if isinstance(outcome, RateLimited) and (pause := max(wanted or 0.0, delay or 0.0)):
-                    self._deps.ledger.defer_host(self._host(request), self._deps.clock.now() + timedelta(seconds=pause))
+                    self._deps.ledger.defer_host(address.host_of(request.url), self._deps.clock.now() + timedelta(seconds=pause))
                     for other in self._lanes:
                         other.fresh = True
             elif isinstance(outcome, Malformed) and malformed == 0:
@@ -245,7 +245,7 @@ class Asker:
             contact=self._contact,
             on_bytes=lambda n: self._on_bytes(request, n, lane),
         )
-        self.responses += sum(e.status > 0 for e in exchange.hops) + (exchange.status > 0)
+        self.responses += sum([e.status > 0 for e in (*exchange.hops, exchange)])
         answer = self._judge(request, exchange, probe, lead)
         self.rows += answer.tally.rows if answer.tally else 0
         self.report(every_s=REPORT_EVERY_S)
@@ -254,10 +254,11 @@ class Asker:
 
     async def _permission(self, request: Request, lane: Lane) -> QuotaExhausted | Transient | None:
         """Wait for a place and a moment at the host, and take one of the day's quota; or why the request must not be sent."""
-        deps, limits, host = self._deps, self._limits, self._host(request)
-        give_up = deps.clock.now() + timedelta(seconds=limits.total_timeout_s)
+        deps, limits, host = self._deps, self._limits, address.host_of(request.url)
+        give_up: datetime | None = None
         while True:
             while not self._lease(lane, host) and not (self._spare(host) and self._lease(lane, host)):
+                give_up = give_up or deps.clock.now() + timedelta(seconds=limits.total_timeout_s)
                 if deps.clock.now() >= give_up:
                     return Transient(f"other fetches held all {limits.concurrency} places at {host}")
                 await deps.clock.sleep(LEASE_POLL_S)
@@ -311,7 +312,7 @@ class Asker:
         """Lanes for requests like this one, at least one and as many of `most` as have a place at the host right now."""
         while len(self._lanes) < most:
             self._lanes.append(Lane(f"{self._lanes[0].holder}/{len(self._lanes)}"))
-        host = self._host(request)
+        host = address.host_of(request.url)
         return [self._lanes[0], *(lane for lane in self._lanes[1:most] if self._lease(lane, host))]
 
     def rest(self) -> None:
@@ -332,7 +333,7 @@ class Asker:
     def _on_bytes(self, request: Request, count: int, lane: Lane) -> None:
         self._check_cancelled()
         self.bytes_read += count
-        self._lease(lane, self._host(request))
+        self._lease(lane, address.host_of(request.url))
         self.report(every_s=REPORT_EVERY_S)
 
     def _judge(self, request: Request, exchange: Exchange, probe: bool, lead: Callable[[Body], None] | None) -> Answer:
@@ -390,9 +391,6 @@ class Asker:
     @property
     def _contact(self) -> str:
         return (self._feed.contact.email or "") if self._feed.contact else ""
-
-    def _host(self, request: Request) -> str:
-        return urlsplit(request.url).netloc.rpartition("@")[2]
 
     def _unsent(self, request: Request) -> Exchange:
         url = self._secrets.redact(request.url)

@@ -44,6 +44,7 @@ from assets.tables.rows import Tally
 from assets.transport.schemes import Transport
 from assets.transport.secrets import Secrets
 
+_UNCONDITIONAL = Validators()
 MOST_SPLITS = 50
 """Splits in a row, each into halves at least: what is still too large after so many does not become smaller by splitting."""
 
@@ -141,7 +142,7 @@ class _Fetch:
 
     async def _lead(self, step: Step) -> list[Step]:
         """The steps that a lead's answer tells of. The answer is archived, and is none of the fetch's bodies."""
-        request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), Validators())
+        request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), _UNCONDITIONAL)
         led: list[Step] = []
         if step.wait_s:
             self._asker.release()
@@ -236,7 +237,7 @@ class _Fetch:
                     ahead.start(tally.rows, paging.total, lanes, paging.max_pages)
 
     async def _page(self, step: Step, cursor: Cursor, lane: Lane | None) -> Answer:
-        request = self.feed.protocol.request(self.feed, self.feed.source, step, cursor, Validators())
+        request = self.feed.protocol.request(self.feed, self.feed.source, step, cursor, _UNCONDITIONAL)
         return await self._settled(request if step.stamp is None else replace(request, stamp=step.stamp), lane)
 
     async def _settled(self, request: Request, lane: Lane | None = None) -> Answer:

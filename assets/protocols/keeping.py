@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from assets.archive.fetches import FetchRecord, archive_key, payload_digest
 from assets.archive.records import Http, StoredBody
@@ -16,6 +15,7 @@ from assets.archive.warc import WarcWriter
 from assets.commit import reached
 from assets.protocols.kept import Kept
 from assets.protocols.kernel import NotModified, Ok, Outcome, outcome_name
+from assets.transport.address import origin_form
 from assets.transport.exchange import Exchange
 from assets.transport.http import NAME, HttpTransport
 from assets.transport.secrets import PLACEHOLDER, Secrets
@@ -184,9 +184,7 @@ class Keeper:
             )
             return
         earlier = self.earlier.get(key) if exchange is answer.exchange else None
-        parts = urlsplit(exchange.url)
-        target = parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl()
-        sent = Http(f"{exchange.method} {target} HTTP/1.1", exchange.request_headers)
+        sent = Http(f"{exchange.method} {origin_form(exchange.url)} HTTP/1.1", exchange.request_headers)
         got = Http(f"HTTP/{exchange.http_version} {exchange.status} {exchange.reason}".rstrip(), exchange.headers)
         same = (
             (earlier is not None and outcome == "Ok" and earlier.sha256 == exchange.payload_sha256 and exchange.bytes_read > 0)

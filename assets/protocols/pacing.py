@@ -121,9 +121,10 @@ class Paging:
             return seen, Broken(f"page {self.page} leads back to a page that came before: the cursors go in a circle")
         if self.page >= self.max_pages:
             return seen, Broken(f"there are more than {self.max_pages} pages (source.limits.max_pages)")
-        page = self.page + 1
-        after = replace(seen, page=page, token=info.next_cursor, mark=self.mark if page & self.page else info.next_cursor)
-        return after, Next(Cursor(page=after.page, offset=after.rows, token=after.token))
+        page, token = self.page + 1, info.next_cursor
+        mark = self.mark if page & self.page else token
+        after = Paging(self.max_pages, total, seen.rows, page, token, mark, first, self.restarts)
+        return after, Next(Cursor(page, seen.rows, token))
 
     def _again(self, otherwise: str) -> tuple[Paging, Restart | Broken]:
         """From the first page anew, unless that was tried often enough."""

@@ -106,6 +106,11 @@ class QuerySource(SourceBase):
         """The names of all places to fill in, anywhere in this declaration."""
         return places_of(self.model_dump(mode="json", exclude={"each", "window"}))
 
+    @cached_property
+    def sent_by_name(self) -> list[str]:
+        """The names of `each` that are parameters of their own: nothing else of the declaration holds them."""
+        return sorted({name for entry in self.each_values() for name in entry} - self.placed)
+
     def each_values(self) -> list[dict[str, str | int]]:
         """The combinations that `each` names; one empty one where it names none."""
         if isinstance(self.each, tuple):
@@ -174,8 +179,7 @@ def query_of(source: QuerySource, step: Step) -> dict[str, str]:
     A name of `each` is a parameter of its own only where nothing else of the declaration holds it.
     """
     filled = {name: "" if value is None else fill(str(value), step) for name, value in source.params.items()}
-    names = {name for entry in source.each_values() for name in entry} - source.placed
-    sent = {name: str(step.params[name]) for name in sorted(names) if name in step.params}
+    sent = {name: str(step.params[name]) for name in source.sent_by_name if name in step.params}
     return {name: value for name, value in {**filled, **sent}.items() if value}
 
 
@@ -198,6 +202,8 @@ def fill_address(text: str, params: Mapping[str, Any]) -> str:
 
 
 def _filled(text: str, params: Mapping[str, Any], encoded: Callable[[str, str], str]) -> str:
+    if "{" not in text:
+        return text
     missing = False
 
     def put(match: re.Match[str]) -> str:

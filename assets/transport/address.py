@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 MAX_REDIRECTS = 5
 
@@ -43,6 +44,32 @@ def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     if ip in _NAT64 or (int(ip) >> 32 == 0 and int(ip) > 1):  # NAT64, and the old IPv4-compatible form
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip
+
+
+def origin_form(url: str) -> str:
+    """What a request line says of the address: path and query, no fragment (RFC 9112, 3.2.1)."""
+    base, mark, query = url.partition("#")[0].partition("?")
+    return f"{_split(base).path or '/'}{mark}{query}"
+
+
+def host_of(url: str) -> str:
+    """Host and port as the address writes them, without a user's name: what the Host header says."""
+    return _base(url).netloc.rpartition("@")[2]
+
+
+def hostname_of(url: str) -> str:
+    """The host alone, in lower case; an IPv6 address without its brackets."""
+    return _base(url).hostname or ""
+
+
+def _base(url: str) -> SplitResult:
+    return _split(url.partition("#")[0].partition("?")[0])
+
+
+@lru_cache(maxsize=64)
+def _split(base: str) -> SplitResult:
+    """An address without its query, which is all that the pages of an answer differ in."""
+    return urlsplit(base)
 
 
 @dataclass(frozen=True)

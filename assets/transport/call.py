@@ -9,9 +9,9 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -19,6 +19,7 @@ from yarl import URL
 from assets.payload import Payload
 from assets.protocols.kernel import BadRequest, Malformed, Outcome, Request, SourceBase
 from assets.transport import encoding
+from assets.transport.address import host_of
 from assets.transport.exchange import Exchange, Sink
 from assets.transport.failures import BROKEN, sentence, verdict
 from assets.transport.resolving import literal_refusal
@@ -50,7 +51,8 @@ class Call:
     on_bytes: Callable[[int], None] | None
     location: str | None = None
 
-    async def run(self, path: Path) -> Exchange:
+    async def run(self, path: str) -> Exchange:
+        """`path`: the file that a long body gets."""
         exchange = Exchange(
             self.request, self.shown, self.transport.now(), self.transport.origin({}), Payload(path, b""), self.request.method
         )
@@ -119,25 +121,22 @@ class Call:
         target, more = self.transport.target(self.url)
         headers = {name: self.secrets.fill_header(value) for name, value in templates.items()} | more
         limits = self.source.limits
-        # Without a total: the whole call has its deadline.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.read_timeout_s)
         return self.transport.session(allow_private=self.source.allow_private).request(
             self.request.method,
             URL(target, encoded=True),
             headers=headers,
             data=self.request.body,
             allow_redirects=False,
-            timeout=timeout,
+            timeout=_timeout(limits.connect_timeout_s, limits.read_timeout_s),
             ssl=self.transport.tls(self.source.tls) if target.startswith("https:") else True,
         )
 
     def _declare(self, exchange: Exchange, templates: Mapping[str, str]) -> None:
-        host = urlsplit(self.url).netloc.rpartition("@")[2]
-        exchange.request_headers = [("Host", host)]
+        exchange.request_headers = [("Host", host_of(self.url))]
         exchange.request_headers += [(n, self.secrets.redact(v)) for n, v in templates.items()]
 
     def _accept(self, exchange: Exchange, response: aiohttp.ClientResponse) -> None:
-        received = [(_text(name), _text(value)) for name, value in response.raw_headers]
+        received = _texts(response.raw_headers)
         exchange.status = response.status
         exchange.reason = self.secrets.redact(response.reason or "")
         if response.version is not None:
@@ -205,6 +204,12 @@ class Call:
         exchange.masked, exchange.complete, exchange.verdict = True, False, Malformed(why)
 
 
+@lru_cache(maxsize=64)
+def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
+    """Without a total: the whole call has its deadline."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
+
+
 def _failed(exchange: Exchange, outcome: Outcome) -> Exchange:
     exchange.verdict = outcome
     exchange.error = getattr(outcome, "reason", "")
@@ -239,6 +244,7 @@ def merged(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str
     return {n: v for n, v in headers.items() if n.lower() not in names} | dict(more)
 
 
-def _text(raw: bytes) -> str:
-    """A header as text that gives back the same bytes: Korean servers send raw CP949 file names."""
-    return raw.decode("utf-8", "surrogateescape")
+@lru_cache(maxsize=64)
+def _texts(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:
+    """Headers as text that gives back the same bytes: Korean servers send raw CP949 file names."""
+    return tuple((name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in raw)

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -223,6 +222,6 @@ def missing(what: str, request_is_listing: bool) -> Outcome:
     return Transient(f"{what} was there when the folder was listed, and is no longer")
 
 
-def empty_exchange(request: Request, path: Path, at: Any, origin: str) -> Exchange:
+def empty_exchange(request: Request, path: str, at: Any, origin: str) -> Exchange:
     shown = PLACEHOLDER.sub("***", request.url)
     return Exchange(request, shown, at, origin, Payload(path, b""), request.method, resource=True)

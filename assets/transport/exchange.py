@@ -74,7 +74,7 @@ class Exchange:
 class Sink:
     """Where a body streams to: masked, hashed and kept at once, at `path` where it is long. `received`: bytes off the wire."""
 
-    def __init__(self, path: Path, masker: BodyMasker) -> None:
+    def __init__(self, path: Path | str, masker: BodyMasker) -> None:
         self._masker = masker
         self._spill = Spill(path)
         self._hash = hashlib.sha256()

@@ -67,6 +67,7 @@ class HttpTransport:
         self._settings, self._lookup, self._now = settings, lookup or system_lookup, now
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._tls: dict[Tls, ssl.SSLContext] = {}
+        self._common: dict[tuple[str, bool], Mapping[str, str]] = {}
         self._ordinal = 0
 
     async def __aenter__(self) -> HttpTransport:
@@ -93,17 +94,11 @@ class HttpTransport:
         deadline = asyncio.get_running_loop().time() + source.limits.total_timeout_s
         url = _ascii(secrets.fill_url(request.url))
         shown = PLACEHOLDER.sub("***", request.url)
-        templates = {
-            "User-Agent": self._settings.user_agent(contact),
-            "Accept": "*/*",
-            # A key can be masked in a plain body only; so a feed that sends one asks for plain bodies.
-            "Accept-Encoding": "gzip, deflate" if source.auth.kind == "none" else "identity",
-        }
-        templates = merged(merged(templates, self._settings.extra_headers), request.headers)
+        templates = merged(self._headers(contact, source.auth.kind != "none"), request.headers)
         hops: list[Exchange] = []
         while True:
             call = Call(self, request, source, secrets, url, shown, templates, deadline, on_bytes)
-            exchange = await call.run(self._files(spool))
+            exchange = await call.run(self._file(spool))
             if call.location is None or exchange.verdict is not None:
                 break
             decision = address.redirect(url, call.location, hosts=source.redirect_hosts, followed=len(hops))
@@ -120,9 +115,18 @@ class HttpTransport:
         exchange.hops = hops
         return exchange
 
-    def _files(self, spool: Path) -> Path:
+    def _headers(self, contact: str, keyed: bool) -> Mapping[str, str]:
+        """What is sent whatever is asked. `keyed`: the feed sends a key, which can be masked in a plain body only."""
+        if (contact, keyed) not in self._common:
+            coding = "identity" if keyed else "gzip, deflate"
+            common = {"User-Agent": self._settings.user_agent(contact), "Accept": "*/*", "Accept-Encoding": coding}
+            self._common[contact, keyed] = merged(common, self._settings.extra_headers)
+        return self._common[contact, keyed]
+
+    def _file(self, spool: Path) -> str:
+        """Where the next body would be, if it is long."""
         self._ordinal += 1
-        return spool / f"{self._ordinal:06d}.body"
+        return f"{spool}/{self._ordinal:06d}.body"
 
     # --- what a call needs ---
 
@@ -149,9 +153,7 @@ class HttpTransport:
         """Where to connect for `url`, and the headers that this takes."""
         if self._settings.connect_to is None:
             return url, {}
-        parts = urlsplit(url)
-        path = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
-        return self._settings.connect_to.rstrip("/") + path, {"Host": parts.netloc.rpartition("@")[2]}
+        return self._settings.connect_to.rstrip("/") + address.origin_form(url), {"Host": address.host_of(url)}
 
     def origin(self, headers: Mapping[str, str]) -> str:
         """Where the rows come from. A stand-in that does not say so is taken for synthetic, the word that blocks publishing."""

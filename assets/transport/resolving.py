@@ -7,7 +7,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -55,7 +54,7 @@ async def system_lookup(host: str, port: int) -> list[str]:
 
 def literal_refusal(url: str, allow_private: bool) -> str | None:
     """The rule for a URL that names an address itself, which no resolver sees."""
-    return _literal_refusal(urlsplit(url).hostname or "", allow_private)
+    return _literal_refusal(address.hostname_of(url), allow_private)
 
 
 @lru_cache(maxsize=256)

@@ -36,10 +36,10 @@ class Transport(HttpTransport):
         on_bytes: Callable[[int], None] | None = None,
     ) -> Exchange:
         """As `HttpTransport.exchange`; of a drop an Exchange with `resource`."""
-        scheme = urlsplit(request.url).scheme
+        scheme = request.url.partition(":")[0].lower()
         if scheme in ("http", "https"):
             return await super().exchange(request, source, spool, secrets=secrets, contact=contact, on_bytes=on_bytes)
-        exchange = empty_exchange(request, self._files(spool), self.now(), self.origin({}))
+        exchange = empty_exchange(request, self._file(spool), self.now(), self.origin({}))
         if scheme == "s3":
             from assets.transport.s3 import exchange_s3
 

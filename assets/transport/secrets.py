@@ -47,10 +47,14 @@ class Secrets:
 
     def fill_url(self, url: str) -> str:
         """The URL to send: every placeholder filled, percent-encoded exactly once. Raises SettingsError for a missing one."""
+        if "{" not in url:
+            return url
         return PLACEHOLDER.sub(lambda m: quote(self._value(m[1]) if m[1] in self._names else m[0], safe=""), url)
 
     def fill_header(self, value: str) -> str:
         """The header value to send, filled as it is."""
+        if "{" not in value:
+            return value
         return PLACEHOLDER.sub(lambda m: self._value(m[1]) if m[1] in self._names else m[0], value)
 
     def _value(self, name: str) -> str:
@@ -81,7 +85,8 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """The text with every form of every secret masked at equal length; unfilled placeholders become `***`."""
-        text = PLACEHOLDER.sub("***", text)
+        if "{" in text:
+            text = PLACEHOLDER.sub("***", text)
         if self._mask is None:
             return text
         data = text.encode("utf-8", "surrogateescape")

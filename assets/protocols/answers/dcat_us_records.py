@@ -84,7 +84,7 @@ def _modified(record: Any) -> Any:
 
 def _marked(value: Any) -> Any:
     """The value with its numbers marked, so that 1 is not "1", nor 1.0."""
-    from assets.tables.readers.batches import NumberText
+    from assets.tables.readers.json_text import NumberText
 
     if isinstance(value, dict):
         return {name: _marked(inner) for name, inner in value.items()}

@@ -256,7 +256,7 @@ def items_of(page: Payload, records_path: str, item_key: str, order: Order) -> l
 
 
 def _json_document(data: bytes, order: Order) -> Any:
-    from assets.tables.readers.json_reader import NotJson, loads
+    from assets.tables.readers.json_text import NotJson, loads
 
     try:
         return loads(data)

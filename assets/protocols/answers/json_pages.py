@@ -31,6 +31,8 @@ _FIELD = re.compile(
     r'"((?:[^"\\]|\\.){1,100})"\s*:\s*("(?:[^"\\]|\\.){0,2000}"|-?\d{1,18}(?:\.\d{1,18})?(?![\d.eE])|true|false|null)(?=\s*[,}\]])'
 )
 _MAX_DEPTH = 64
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+"""What may stand before a document: a mark of UTF-8, and blanks."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +61,29 @@ class Around:
 
 def around(response: Response, records: str | None) -> Around | None:
     """What stands around the list named `records` (None: the document itself is the list). None: this is no JSON. Never raises."""
-    text = response.head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
-    if text[:1] not in ("{", "["):
+    head = response.head.lstrip(_BLANK)
+    if head[:1] not in (b"{", b"["):
         return None
     if response.length <= len(response.head):
         try:
-            document = _parsed(text)
+            document = _whole(head)
         except (ValueError, RecursionError):
+            text = head.decode("utf-8", "replace")
             return _from_text(text, text, records, ended=False)
         fields: dict[str, Scalar] = {}
         found = _walk(document, records, fields)
-        return Around(text[0], fields, found or (records is None and isinstance(document, list)), whole=True)
-    return _from_text(text, response.tail.decode("utf-8", "replace"), records, ended=None)
+        return Around(head[:1].decode(), fields, found or (records is None and isinstance(document, list)), whole=True)
+    return _from_text(head.decode("utf-8", "replace"), response.tail.decode("utf-8", "replace"), records, ended=None)
 
 
-def _parsed(text: str) -> Any:
-    """As json.loads, in half the time: what msgspec refuses (NaN, half a surrogate pair) is read the slow way."""
-    import msgspec  # not at definition load
+def _whole(head: bytes) -> Any:
+    """The document of a body that is seen whole; what is no JSON to the letter (NaN, stray bytes) as Python reads it."""
+    from assets.tables.readers.json_text import NotJson, short_document  # not at definition load
 
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return json.loads(text)
+        return short_document(head)
+    except NotJson:
+        return json.loads(head.decode("utf-8", "replace"))
 
 
 def _walk(document: Any, records: str | None, fields: dict[str, Scalar]) -> bool:
@@ -127,38 +130,22 @@ def _from_text(start: str, end: str, records: str | None, ended: bool | None) ->
 
 
 def records_of(file: Path | Payload, where: Sequence[str], order: Order) -> list[Any]:
-    """The records of one archived page, at a path of keys. Raises UnreadableSource where the page is no such JSON."""
-    from assets.tables.readers.decoding import open_utf8, plain_text
-    from assets.tables.readers.json_reader import NotJson, at_path, loads, records_in
+    """As `json_reader.records_of_page`."""
+    from assets.tables.readers.json_reader import records_of_page  # loads Arrow: not at definition load
 
-    page = as_payload(file)
-    if page.size == 0:
-        raise order.refuse("empty page", "look at the archived body")
-    data: str | bytes | None = plain_text(page, declared=order.encoding)
-    if data is None:
-        with open_utf8(page, declared=order.encoding, korean=order.korean, where=order.where) as text:
-            data = text.read()
-    parts = list(where)
-    try:
-        return records_in(at_path(loads(data), parts), parts, order)
-    except NotJson as error:
-        raise order.refuse(f"a page is {error}", "look at the archived body") from None
-    except KeyError as error:
-        raise order.refuse(
-            f"no '{str(error.args[0])[:100]}' on the path '{'.'.join(parts)}'", "look at the archived body"
-        ) from None
+    return records_of_page(as_payload(file), where, order)
 
 
 def rows_of_pages(feed: Feed, bodies: Sequence[Body], where: Sequence[str]) -> RowStream:
     """The rows of pages whose records stand at one path of keys, in order."""
-    from assets.tables.readers.json_reader import stream_of  # loads Arrow: not at definition load
+    from assets.tables.readers.json_reader import records_of_page, stream_of  # loads Arrow: not at definition load
     from assets.tables.readers.open import order_of
 
     order = order_of(feed)
 
     def records() -> Iterator[Any]:
         for body in bodies:
-            yield from records_of(body.payload, where, order)
+            yield from records_of_page(body.payload, where, order)
 
     return stream_of(records(), order, "utf-8")
 

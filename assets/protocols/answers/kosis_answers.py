@@ -44,7 +44,7 @@ def _mended(match: re.Match[str]) -> str:
 
 def document_of(text: str) -> Any:
     """The JSON in the text, mended where it must be; numbers keep their digits. Raises NotJson."""
-    from assets.tables.readers.json_reader import NotJson, loads
+    from assets.tables.readers.json_text import NotJson, loads
 
     text = text.lstrip("\ufeff")
     try:
@@ -55,7 +55,7 @@ def document_of(text: str) -> Any:
 
 def error_of(head: bytes, length: int) -> tuple[str, str] | None:
     """Code and words of an error, from an object or XML; None where the body is neither. Never raises."""
-    from assets.tables.readers.json_reader import NotJson
+    from assets.tables.readers.json_text import NotJson
 
     text = head.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if text[:1] == "<":
@@ -92,7 +92,7 @@ def by_code(code: str, words: str, headers: Mapping[str, str], lead: bool) -> Ou
 
 def whole(body: bytes) -> Outcome | None:
     """What a list that is seen whole says but rows; None where it has some."""
-    from assets.tables.readers.json_reader import NotJson
+    from assets.tables.readers.json_text import NotJson
 
     try:
         value = document_of(body.decode("utf-8", "replace"))
@@ -104,7 +104,7 @@ def whole(body: bytes) -> Outcome | None:
 def records_of(feed: Feed, body: Body) -> list[Any]:
     """The list of one archived answer. Raises UnreadableSource where it is none."""
     from assets.tables.readers.decoding import open_utf8
-    from assets.tables.readers.json_reader import NotJson
+    from assets.tables.readers.json_text import NotJson
     from assets.tables.readers.open import order_of
 
     order = order_of(feed)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 
 from assets.errors import UnreadableSource
 from assets.tables.readers.decoding import nfc
+from assets.tables.readers.json_text import NumberText
 from assets.tables.rows import batch_schema
 
 BATCH_ROWS = 10_000
@@ -61,12 +63,6 @@ class Order:
 def listing(names: Sequence[str], limit: int = 40) -> str:
     shown = ", ".join(f"'{n[:100]}'" for n in names[:limit])
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown or "none"
-
-
-class NumberText(str):
-    """A JSON number as it was written; a str that knows it was no string."""
-
-    __slots__ = ()
 
 
 def number_text(text: str) -> str:
@@ -125,8 +121,7 @@ class Getter:
     """Finds one dotted path in a record: a key of that very name first, else step by step; numbers index lists."""
 
     def __init__(self, path: str) -> None:
-        self.path = nfc(path)
-        self.parts = self.path.split(".")
+        self.path, self.parts = _parts(path)
         self.found = False
         """Whether any record so far carried the path (or null where it would begin)."""
 
@@ -149,13 +144,25 @@ class Getter:
         return value
 
 
+@lru_cache(maxsize=1024)
+def _parts(path: str) -> tuple[str, list[str]]:
+    """The path as it is compared, and its steps; every page of an answer looks for the same ones."""
+    path = nfc(path)
+    return path, path.split(".")
+
+
+@lru_cache(maxsize=256)
+def at_once(paths: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]] | None:
+    """All values of a flat record, as nearly all are; raises KeyError for any other. None where there is but one path."""
+    return itemgetter(*(_parts(path)[0] for path in paths)) if len(paths) > 1 else None
+
+
 class Row:
     """Finds the values of a row in a record, each as its Getter does."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: tuple[str, ...]) -> None:
         self.getters = [Getter(path) for path in paths]
-        # Most records are flat, and have all the keys: so they are tried at once.
-        self._at_once = itemgetter(*(g.path for g in self.getters)) if len(self.getters) > 1 else None
+        self._at_once = at_once(paths)
         self._all_found = False
 
     def __call__(self, record: Any) -> Sequence[Any]:

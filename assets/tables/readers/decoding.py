@@ -72,7 +72,7 @@ def choose(file: Path | Payload, *, declared: str | None = None, korean: bool = 
     failed: `Utf8File` is strict too and raises the same error, so a CP949 file is decoded once, not twice.
     """
     path = as_payload(file)
-    if plain_text(path, declared=declared) is not None:
+    if declared is None and _is_plain(path):
         return Encoding("utf-8")
     with path.open() as opened:
         head = opened.read(4)
@@ -102,16 +102,15 @@ def choose(file: Path | Payload, *, declared: str | None = None, korean: bool = 
     raise _undecodable(path, failures, where)
 
 
-def plain_text(file: Path | Payload, *, declared: str | None = None) -> str | None:
-    """All of a short body that is UTF-8 without a mark, as nearly every page of an API is; None: the ladder must be climbed."""
-    payload = as_payload(file)
-    if declared is not None or payload.size >= INLINE:
-        return None
+def _is_plain(payload: Payload) -> bool:
+    """Whether a short body is UTF-8 without a mark, as nearly every page of an API is; else the ladder must be climbed."""
+    if payload.size >= INLINE:
+        return False
     data = payload.read_bytes()
     try:
-        return None if data.startswith(_MARKS) else data.decode()
+        return not data.startswith(_MARKS) and data.decode() is not None
     except UnicodeDecodeError:
-        return None
+        return False
 
 
 def _pieces(path: Payload, skip: int, size: int = CHUNK) -> Iterator[bytes]:

@@ -5,62 +5,24 @@ Small bodies are parsed whole, larger ones as a stream; both give the same rows.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ijson
-import msgspec
 import pyarrow as pa
 
-from assets.tables.readers.batches import NAN, TEXT_LIMIT, Getter, Guard, NumberText, Order, Row, RowBuffer, Seen, text_of
-from assets.tables.readers.decoding import Utf8File, nfc, open_utf8
+from assets.payload import Payload
+from assets.tables.readers.batches import NAN, TEXT_LIMIT, Getter, Guard, Order, Row, RowBuffer, Seen, at_once, text_of
+from assets.tables.readers.decoding import INLINE, Utf8File, nfc, open_utf8
+from assets.tables.readers.json_text import NotJson, loads, short_document
 from assets.tables.readers.spec import FileShape
 from assets.tables.rows import RowStream, Tally
 
 SMALL = 8 * 1024 * 1024
 DEPTH = 512
 LINE_LIMIT = 64 * 1024 * 1024
-
-
-_DECODER = msgspec.json.Decoder(float_hook=NumberText)
-
-
-class NotJson(ValueError):
-    """Text that is no JSON; the message says why, without a value from the text."""
-
-
-def loads(text: str | bytes) -> Any:
-    """JSON with all digits of its numbers: whole ones as int, others as `NumberText`.
-
-    Raises NotJson on anything else, NaN and endless nesting included.
-    """
-    try:
-        return _DECODER.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return _slowly(text)
-
-
-def _slowly(text: str | bytes) -> Any:
-    """What msgspec refuses: half a surrogate pair and endless whole numbers are JSON; of the rest Python says where it breaks."""
-    try:
-        return json.loads(text, parse_float=NumberText, parse_int=NumberText, parse_constant=_constant)
-    except NotJson:
-        raise
-    except RecursionError:
-        raise NotJson("values nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise NotJson(f"no JSON at line {error.lineno}, column {error.colno}") from None
-    except UnicodeDecodeError:
-        raise NotJson("no UTF-8 text") from None
-    except ValueError:
-        raise NotJson("no JSON") from None
-
-
-def _constant(name: str) -> Any:
-    raise NotJson(f"{name} is no JSON value")
 
 
 def read_json(path: Path, shape: FileShape, order: Order) -> RowStream:
@@ -110,35 +72,54 @@ def stream_of(records: Iterable[Any], order: Order, encoding: str | None, close:
 
 def _tallied(records: Iterable[Any], order: Order, close: Utf8File | None) -> Tally:
     """The records counted, and looked at no closer than it takes to know that no wanted path is missing."""
-    getters = [Getter(w) for w in order.wanted]
-    sought = getters
-    first: Hashable = None
     try:
         kept = list(records)
-        for number, record in enumerate(kept):
-            if not sought:
-                break
-            if not isinstance(record, (dict, list)):
-                continue
-            try:
-                texts = tuple(text_of(g(record)) for g in sought)
-            except RecursionError:
-                texts = ("values nested too deeply",)
-            if number == 0:
-                first = texts
-            sought = [g for g in sought if not g.found]
-        if kept and first is None:
-            first = repr(kept[0])[:TEXT_LIMIT]
-        sound = any(isinstance(record, (dict, list)) for record in kept)
-        if sound and sought and order.missing == "freeze":
-            seen = Seen([], [g.path for g in getters])
-            for record in kept:
-                seen.add(record)
-            order.check_present([*seen.names, *(g.path for g in getters if g.found)])
+        first = _flat(kept[0], order) if kept else None
+        if first is None:
+            first = _searched(kept, order)
     finally:
         if close is not None:
             close.close()
     return Tally(len(kept), first, kept)
+
+
+def _flat(record: Any, order: Order) -> Hashable:
+    """The texts of a record that has every wanted path as a key of its own; None of any other."""
+    found = at_once(order.wanted)
+    if found is None or type(record) is not dict:
+        return None
+    try:
+        return tuple([text_of(value) for value in found(record)])
+    except (KeyError, RecursionError):
+        return None
+
+
+def _searched(records: list[Any], order: Order) -> Hashable:
+    """The first record in a comparable form, None where there is none. A wanted path that no record has is refused."""
+    getters = [Getter(w) for w in order.wanted]
+    sought = getters
+    first: Hashable = None
+    for number, record in enumerate(records):
+        if not sought:
+            break
+        if not isinstance(record, (dict, list)):
+            continue
+        try:
+            texts = tuple(text_of(g(record)) for g in sought)
+        except RecursionError:
+            texts = ("values nested too deeply",)
+        if number == 0:
+            first = texts
+        sought = [g for g in sought if not g.found]
+    if records and first is None:
+        first = repr(records[0])[:TEXT_LIMIT]
+    sound = any(isinstance(record, (dict, list)) for record in records)
+    if sound and sought and order.missing == "freeze":
+        seen = Seen([], [g.path for g in getters])
+        for record in records:
+            seen.add(record)
+        order.check_present([*seen.names, *(g.path for g in getters if g.found)])
+    return first
 
 
 def _batches(records: Iterable[Any], order: Order, stream: RowStream, close: Utf8File | None) -> Iterator[pa.RecordBatch]:
@@ -200,6 +181,32 @@ def _whole(file: Utf8File, parts: list[str], order: Order) -> Iterator[Any]:
     except KeyError as error:
         raise _no_path(order, parts, str(error.args[0])) from None
     yield from records_in(value, parts, order)
+
+
+def records_of_page(page: Payload, where: Sequence[str], order: Order) -> list[Any]:
+    """The records of one archived page, at a path of keys, not to be changed. Raises UnreadableSource where it is no such JSON."""
+    if page.size == 0:
+        raise order.refuse("empty page", "look at the archived body")
+    parts = list(where)
+    try:
+        return records_in(at_path(_document(page, order), parts), parts, order)
+    except NotJson as error:
+        raise order.refuse(f"a page is {error}", "look at the archived body") from None
+    except KeyError as error:
+        raise order.refuse(
+            f"no '{str(error.args[0])[:100]}' on the path '{'.'.join(parts)}'", "look at the archived body"
+        ) from None
+
+
+def _document(page: Payload, order: Order) -> Any:
+    """All of a page. Raises NotJson, or UnreadableSource where its encoding cannot be told."""
+    if order.encoding is None and page.size < INLINE:
+        try:
+            return short_document(page.read_bytes())
+        except NotJson:  # in another encoding, or no JSON: the longer way says which
+            pass
+    with open_utf8(page, declared=order.encoding, korean=order.korean, where=order.where) as text:
+        return loads(text.read())
 
 
 def records_in(value: Any, parts: list[str], order: Order) -> list[Any]:

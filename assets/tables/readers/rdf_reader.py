@@ -21,7 +21,7 @@ from rdflib import Literal as Text
 from rdflib.plugins.parsers import jsonld, notation3, ntriples, rdfxml
 from rdflib.plugins.shared.jsonld.context import Context
 
-from assets.tables.readers.json_reader import NotJson, loads
+from assets.tables.readers.json_text import NotJson, loads
 
 RdfFormat = Literal["ttl", "rdf", "jsonld", "nt"]
 NAMES: Mapping[str, str] = {"ttl": "Turtle", "rdf": "RDF/XML", "jsonld": "JSON-LD", "nt": "N-Triples"}

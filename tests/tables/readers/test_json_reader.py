@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
-from assets.tables.readers import json_reader
+from assets.tables.readers import json_reader, json_text
 from assets.tables.readers.batches import nested_text
 
 from .reading import opened, order, problems_of, rows_of
@@ -193,19 +193,20 @@ JSON_TEXTS = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(text=JSON_TEXTS)
 def test_the_quick_parser_reads_what_the_slow_one_reads(text: str) -> None:
-    quick, slow = json_reader.loads(text), json_reader._slowly(text)
+    quick, slow = json_text.loads(text), json_text._slowly(text)
     assert nested_text(quick) == nested_text(slow)
-    assert nested_text(json_reader.loads(text.encode())) == nested_text(slow)
+    assert nested_text(json_text.loads(text.encode())) == nested_text(slow)
+    assert nested_text(json_text.short_document(text.encode())) == nested_text(slow)
 
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.text(alphabet='[]{}",:0123456789.eE-+ntrufalsN\\\u0000\ud800가', max_size=12))
 def test_what_is_no_json_to_one_parser_is_none_to_the_other(text: str) -> None:
     try:
-        slow = json_reader._slowly(text)
-    except json_reader.NotJson as error:
-        with pytest.raises(json_reader.NotJson) as caught:
-            json_reader.loads(text)
+        slow = json_text._slowly(text)
+    except json_text.NotJson as error:
+        with pytest.raises(json_text.NotJson) as caught:
+            json_text.loads(text)
         assert str(caught.value) == str(error)
     else:
-        assert nested_text(json_reader.loads(text)).replace("-0", "0") == nested_text(slow).replace("-0", "0")
+        assert nested_text(json_text.loads(text)).replace("-0", "0") == nested_text(slow).replace("-0", "0")
