@@ -20,7 +20,7 @@ from assets.feeds.model import Feed
 from assets.protocols.answers.dcat_us_answers import dated, every, look, same_standard
 from assets.protocols.dcat_us import PROTOCOL
 from assets.protocols.kernel import Body, Cursor, Ok, Step, Validators, outcome_name
-from assets.tables.readers import json_reader
+from assets.tables.readers import decoding, json_reader
 from deploy.agency.engines.dcat_us import AROUND, POD
 from tests.protocols.json_scene import read, said
 from tests.protocols.standin_scene import feed_for, parsed
@@ -350,4 +350,7 @@ def test_memory_does_not_grow_with_the_catalogue(tmp_path: Path) -> None:
         assert PROTOCOL.canonical_sha256(feed().source, body)
         peaks[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peaks[18_000] - peaks[6_000] < 6 * 1024**2, peaks
+    # Pieces that were read ahead are in a peak or not, as it happens; the larger catalogue is longer by more than them.
+    ahead = 3 * decoding.CHUNK
+    assert path.stat().st_size * 2 // 3 > ahead
+    assert peaks[18_000] - peaks[6_000] < ahead, peaks
