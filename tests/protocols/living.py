@@ -213,7 +213,10 @@ class Life:
             self.still = "its rows lie in archives that the agency tells apart by number and size alone"
         if not self.still and len(self._base) < 4:
             self.still = "its sample has fewer than four rows"
-        taken = {feed.deletes.column, feed.incremental.cursor, feed.incremental.aliases, *feed.contract.key}
+        parts = feed.partitions.column if feed.partitions is not None else None
+        names = {parts} if isinstance(parts, str) else set(parts or ())
+        self._parts = [c.source_name for c in columns if c.name in names]
+        taken = {feed.deletes.column, feed.incremental.cursor, feed.incremental.aliases, *feed.contract.key, *names}
         self._revisable = [
             c for c in columns if c.name not in taken and c not in self._dates and not self.still and self._varies(c.source_name)
         ]
@@ -240,7 +243,7 @@ class Life:
         """What happens until `now`, since it was last called."""
         if self.still:
             return
-        before = len(self.rows)
+        before = Counter(map(self._part, self.rows))
         for news in (self._rolled, self._published):
             for row in news(now):
                 self._stamp(row, now)
@@ -248,7 +251,7 @@ class Life:
                 self.happened["added"] += 1
         for _ in range(self._dice.randint(1, 1 + min(4, len(self.rows) // 10))):
             self._revise(now)
-        self._withdraw(len(self.rows) - before, now)
+        self._withdraw(before, now)
         if self._dice.random() < 0.4:
             self._dice.shuffle(self.rows)
             self.happened["reordered"] += len(self.rows)
@@ -321,14 +324,18 @@ class Life:
         self._stamp(row, now)
         self.happened["revised"] += 1
 
-    def _withdraw(self, added: int, now: datetime) -> None:
-        """Never so many that the table would be suspected of having shrunk."""
+    def _withdraw(self, before: Counter[tuple[str, ...]], now: datetime) -> None:
+        """Never so many that the table would be suspected of having shrunk; of a table in parts, that a part would be."""
         feed, source = self.feed, self.feed.source
         spare = int(feed.deletes.shrink_guard * len(self.rows) / 4)
-        count = self._dice.randint(0, min(3, added + spare))
+        count = self._dice.randint(0, min(3, len(self.rows) - before.total() + spare))
         if feed.deletes_mode == "snapshot_diff":
             for _ in range(min(count, len(self.rows) - max(3, feed.contract.min_rows))):
-                self._held.append(self.rows.pop(self._dice.randrange(len(self.rows))))
+                grown = Counter(map(self._part, self.rows)) - before
+                free = [n for n, row in enumerate(self.rows) if not self._parts or self._part(row) in grown]
+                if not free:
+                    break
+                self._held.append(self.rows.pop(free[self._dice.randrange(len(free))]))
                 self.happened["withdrawn"] += 1
         elif feed.deletes_mode == "tombstone" and getattr(source, "deleted", False):
             mark = feed.contract.column(str(feed.deletes.column)).source_name
@@ -339,6 +346,10 @@ class Life:
                 self.happened["withdrawn"] += 1
 
     # --- keys, dates, stamps ---
+
+    def _part(self, row: Row) -> tuple[str, ...]:
+        """Which part of the table the row belongs to; of a table that has none, the whole."""
+        return tuple(str(value(row, path)) for path in self._parts)
 
     def _of(self, row: Row) -> tuple[str, ...]:
         return tuple(str(value(row, column.source_name)).strip() for column in self._key)
