@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -155,9 +156,14 @@ def test_a_run_that_cannot_begin_says_what_is_not_there(capsys: Capture, monkeyp
     assert "AWS_ENDPOINT_URL" in done.err and "hidden-key" not in done.err and done.out == ""
 
 
-def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), sqlite3.OperationalError("disk I/O error")],
+    ids=["system", "SQLite"],
+)
+def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def full() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
 
     monkeypatch.setattr("orchestration.cli.app", full)
     done = call("feed", "run", "us.faa.airports", capsys=capsys)
