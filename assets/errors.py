@@ -66,6 +66,10 @@ class DiskFull(MadangError):
     """Nothing more can be written where Madang keeps its state, or SQLite cannot read and write there."""
 
 
+class StoreUnreachable(MadangError):
+    """The object store does not answer, or died in the middle of an answer."""
+
+
 class StoreConflict(MadangError):
     """Another writer moved the pointer between our read and our swap."""
 

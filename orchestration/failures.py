@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from assets.errors import Blocked, FetchFailed, IntegrityError, MadangError, StoreConflict, disk_full
+from assets.errors import Blocked, FetchFailed, IntegrityError, MadangError, StoreConflict, StoreUnreachable, disk_full
 
 
 class FailureClass(Enum):
@@ -48,7 +48,7 @@ def failure_class(error: BaseException) -> FailureClass:
     """The class of an error: a total function, so that nothing is retried by accident."""
     if isinstance(error, FetchFailed):
         return OUTCOME_CLASSES.get(error.outcome, FailureClass.OWNER)
-    if isinstance(error, StoreConflict):
+    if isinstance(error, (StoreConflict, StoreUnreachable)):
         return FailureClass.TIME
     if isinstance(error, (Blocked, IntegrityError)):
         return FailureClass.DATA

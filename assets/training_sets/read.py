@@ -56,9 +56,8 @@ class Source:
 
     def get(self, key: str) -> bytes:
         """The whole object. FileNotFoundError where there is none, Unreachable where nobody gives it."""
-        if self._store is not None:
-            with self._answering():
-                return self._store.get_bytes(key)
+        if self._store is not None and self._store.root is not None:
+            return self._store.get_bytes(key)
         return b"".join(self.stream(key))
 
     def stream(self, key: str) -> Iterator[bytes]:
