@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -76,6 +78,12 @@ class StoreConflict(MadangError):
 
 class IntegrityError(MadangError):
     """Stored bytes differ from what their manifest, index or digest says."""
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The mend of a mistyped name: the nearest of `known` where one is near, before what else helps."""
+    near = difflib.get_close_matches(word, [name for name in known if name != word], n=1)
+    return f"did you mean {near[0]}? {otherwise}" if near else otherwise
 
 
 FULL = ("no space left on device", "disk quota exceeded", "file too large", "disk is full")

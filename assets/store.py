@@ -150,6 +150,12 @@ class Store:
                 return
             yield from (str(meta["path"]) for meta in page)
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Names directly below `prefix/` that keys go on from, sorted."""
+        with self._answering():
+            below = obstore.list_with_delimiter(self._store, prefix=_checked(prefix))["common_prefixes"]
+        return tuple(sorted(path.rpartition("/")[2] for path in below))
+
     def delete(self, key: str) -> None:
         with self._answering():
             obstore.delete(self._store, _checked(key))

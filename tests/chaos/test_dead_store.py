@@ -26,6 +26,7 @@ TOUCHES: dict[str, Callable[[Store, Path], object]] = {
     "exists": lambda store, _: store.exists("a/b"),
     "size": lambda store, _: store.size("a/b"),
     "list": lambda store, _: list(store.list("a")),
+    "folders": lambda store, _: store.folders("a"),
     "delete": lambda store, _: store.delete("a/b"),
     "download": lambda store, folder: store.download("a/b", folder / "copy"),
     "local_path": lambda store, folder: store.local_path("a/b", folder),

@@ -260,6 +260,20 @@ def test_a_set_that_nobody_published(capsys: Capture, tmp_path: Path) -> None:
     assert done.code == 1 and "there is no training set 'no_such_set'" in done.err and not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("show",), ("pull", "DEST"), ("diff", "1.0.0", "1.0.1"), ("trace", "id"), ("yank", "1.0.0", "--reason", "why"), ("build",)],
+    ids=lambda command: command[0],
+)
+def test_an_unknown_set_and_a_nearby_name(in_demo: MadangHome, capsys: Capture, tmp_path: Path, command: tuple[str, ...]) -> None:
+    verb, *rest = (str(tmp_path / "x") if word == "DEST" else word for word in command)
+    done = call("set", verb, "eartquake_felt", *rest, capsys=capsys)
+    assert done.code == 1 and f"did you mean {SET}? madang set list shows all" in done.err and "Traceback" not in done.err
+    done = call("set", verb, "nothing_like_it", *rest, capsys=capsys)
+    assert done.code == 1 and "did you mean" not in done.err and "madang set list shows all" in done.err
+    assert not (tmp_path / "x").exists()
+
+
 BASE_INSTALL = """
 import sys
 BLOCKED = {"dagster", "dagster_dbt", "duckdb", "polars", "great_expectations", "dbt", "sqlalchemy", "aiohttp", "croniter",
