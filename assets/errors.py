@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -62,9 +64,45 @@ class Blocked(MadangError):
         self.checks = checks
 
 
+class DiskFull(MadangError):
+    """Nothing more can be written where Madang keeps its state, or SQLite cannot read and write there."""
+
+
+class StoreUnreachable(MadangError):
+    """The object store does not answer, or died in the middle of an answer."""
+
+
 class StoreConflict(MadangError):
     """Another writer moved the pointer between our read and our swap."""
 
 
 class IntegrityError(MadangError):
     """Stored bytes differ from what their manifest, index or digest says."""
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The mend of a mistyped name: the nearest of `known` where one is near, before what else helps."""
+    near = difflib.get_close_matches(word, [name for name in known if name != word], n=1)
+    return f"did you mean {near[0]}? {otherwise}" if near else otherwise
+
+
+FULL = ("no space left on device", "disk quota exceeded", "file too large", "disk is full")
+"""How a full disk is said, by the system and by the libraries that write for us, none of which have an error of its own for it."""
+SQLITE_IO = "disk i/o error"
+"""What SQLite says where it cannot make the files beside a database: mostly of a full disk, but of one that fails too."""
+
+
+def disk_full(error: BaseException, where: str = "MADANG_HOME or MADANG_STORE") -> DiskFull | None:
+    """The sentence for an error that means a full disk; None for every other."""
+    if isinstance(error, DiskFull):
+        return error
+    said = str(error).lower()
+    if any(words in said for words in FULL):
+        return DiskFull("the disk is full; what was there before is untouched", where=where, mend="make room, and run again")
+    if SQLITE_IO in said:
+        return DiskFull(
+            "the disk is full, or it fails (disk I/O error); what was there before is untouched",
+            where=where,
+            mend="make room, and run again; where there is room, have the disk looked at",
+        )
+    return None

@@ -21,13 +21,17 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import NotFoundError, PreconditionError
+from obstore.exceptions import GenericError, NotFoundError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import LocalStore, S3Store
 
-from assets.errors import IntegrityError, SettingsError, StoreConflict
+from assets.errors import IntegrityError, SettingsError, StoreConflict, StoreUnreachable
 
 _SEE_KEYS = "see that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are right and may use it, and that MADANG_STORE names it"
 _SEE_SERVER = "see that it runs, and that AWS_ENDPOINT_URL names it, like http://s3.example:9000; madang doctor asks it again"
+
+_SILENT = "the object store does not answer"
+_PASSING = ("408", "429")
+"""Statuses below 500 of a server that may answer later."""
 
 SWAP_ATTEMPTS = 8
 TICKET_LIFE_S = 30
@@ -47,7 +51,11 @@ class Pointer:
 
 
 class Store:
-    """One object store. `url`: file:///abs/dir or s3://bucket[/prefix]; S3 settings are the AWS_* variables."""
+    """One object store. `url`: file:///abs/dir or s3://bucket[/prefix]; S3 settings are the AWS_* variables.
+
+    Where an S3 server does not answer, after the client's own retries, every method raises StoreUnreachable, and SettingsError
+    where it refuses.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -75,10 +83,29 @@ class Store:
 
     def put_file(self, key: str, path: Path) -> None:
         """Stream a local file to `key` (multipart on S3)."""
-        obstore.put(self._store, _checked(key), path)
+        self._put(key, path)
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        obstore.put(self._store, _checked(key), data)
+        self._put(key, data)
+
+    def _put(self, key: str, data: bytes | Path, **how: Any) -> None:
+        try:
+            with self._answering():
+                obstore.put(self._store, _checked(key), data, **how)
+        except (NotFoundError, FileNotFoundError) as error:
+            if self.root is None and "NoSuchBucket" in str(error):
+                raise _failed(self.url, str(error)) from error
+            raise
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What the client tells at length of a server that dies or refuses, in one sentence. A file's errors stay what they are."""
+        try:
+            yield
+        except (GenericError, PermissionDeniedError, UnauthenticatedError) as error:
+            if self.root is not None:
+                raise
+            raise _failed(self.url, str(error)) from error
 
     def put_json(self, key: str, value: Any) -> None:
         self.put_bytes(key, dump_json(value))
@@ -86,7 +113,8 @@ class Store:
     def get_bytes(self, key: str) -> bytes:
         """Raises FileNotFoundError where there is no such object."""
         try:
-            return bytes(obstore.get(self._store, _checked(key)).bytes())
+            with self._answering():
+                return bytes(obstore.get(self._store, _checked(key)).bytes())
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(f"{self.url}/{key}") from error
 
@@ -95,7 +123,8 @@ class Store:
 
     def exists(self, key: str) -> bool:
         try:
-            obstore.head(self._store, _checked(key))
+            with self._answering():
+                obstore.head(self._store, _checked(key))
         except (NotFoundError, FileNotFoundError):
             return False
         return True
@@ -103,7 +132,8 @@ class Store:
     def size(self, key: str) -> int:
         """Bytes. Raises FileNotFoundError where there is no such object."""
         try:
-            return int(obstore.head(self._store, _checked(key))["size"])
+            with self._answering():
+                return int(obstore.head(self._store, _checked(key))["size"])
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(f"{self.url}/{key}") from error
 
@@ -112,12 +142,23 @@ class Store:
         return (key for key in self._keys(_checked(prefix)) if not SWAP_FILES.search(key))
 
     def _keys(self, prefix: str) -> Iterator[str]:
-        for page in obstore.list(self._store, prefix=prefix):
-            for meta in page:
-                yield str(meta["path"])
+        pages = iter(obstore.list(self._store, prefix=prefix))
+        while True:
+            with self._answering():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from (str(meta["path"]) for meta in page)
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Names directly below `prefix/` that keys go on from, sorted."""
+        with self._answering():
+            below = obstore.list_with_delimiter(self._store, prefix=_checked(prefix))["common_prefixes"]
+        return tuple(sorted(path.rpartition("/")[2] for path in below))
 
     def delete(self, key: str) -> None:
-        obstore.delete(self._store, _checked(key))
+        with self._answering():
+            obstore.delete(self._store, _checked(key))
 
     def sweep(self, prefix: str) -> None:
         """Remove what writers that were killed in the middle of a put left below `prefix/`; nobody may be writing there now.
@@ -135,7 +176,7 @@ class Store:
         # A name of its own: threads of one process may download the same object at the same time.
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
-            with part.open("wb") as file:
+            with part.open("wb") as file, self._answering():
                 for chunk in obstore.get(self._store, _checked(key)).stream(min_chunk_size=4 * 1024 * 1024):
                     file.write(chunk)
             part.replace(path)
@@ -169,10 +210,12 @@ class Store:
                 return Pointer(None, None)
             return Pointer(json.loads(data), _digest(data))
         try:
-            result = obstore.get(self._store, _checked(key))
+            with self._answering():
+                result = obstore.get(self._store, _checked(key))
+                data = bytes(result.bytes())
         except (NotFoundError, FileNotFoundError):
             return Pointer(None, None)
-        return Pointer(json.loads(bytes(result.bytes())), result.meta["e_tag"])
+        return Pointer(json.loads(data), result.meta["e_tag"])
 
     def swap(self, key: str, old: Pointer, value: dict[str, Any]) -> None:
         """Replace the pointer atomically if it still is `old`, else raise StoreConflict; a reader sees old or new.
@@ -197,7 +240,7 @@ class Store:
             return
         if old.version is not None:
             try:
-                obstore.put(self._store, _checked(key), data, mode={"e_tag": old.version})
+                self._put(key, data, mode={"e_tag": old.version})
             except PreconditionError as error:
                 if self.read_pointer(key).version != old.version:
                     raise self.conflict(key) from error
@@ -206,7 +249,7 @@ class Store:
         with self._alone(key):
             if self.read_pointer(key).version != old.version:
                 raise self.conflict(key)
-            obstore.put(self._store, _checked(key), data)
+            self._put(key, data)
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
@@ -308,7 +351,7 @@ def _client_options() -> Any:
 
 
 def bootstrap(url: str) -> None:
-    """Make the store's bucket, versioned, where it does not exist yet. Nothing to do on `file://`. Raises SettingsError."""
+    """Make the store's bucket, versioned, where it does not exist yet. Nothing to do on `file://`. Errors are those of Store."""
     parts = urlsplit(url)
     if parts.scheme != "s3":
         return
@@ -318,11 +361,25 @@ def bootstrap(url: str) -> None:
     try:
         _bucket(parts.netloc)
     except S3Error as error:
-        raise SettingsError(
-            f"the object store refuses the bucket '{parts.netloc}' ({error.code})", where=url, mend=_SEE_KEYS
-        ) from error
+        raise _refused(url, error.code) from error
     except (HTTPError, MinioException, ValueError) as error:
-        raise SettingsError("the object store does not answer", where=url, mend=_SEE_SERVER) from error
+        raise StoreUnreachable(_SILENT, where=url, mend=_SEE_SERVER) from error
+
+
+def _refused(url: str, code: str | None) -> SettingsError:
+    return SettingsError(f"the object store refuses the bucket '{urlsplit(url).netloc}' ({code})", where=url, mend=_SEE_KEYS)
+
+
+def _failed(url: str, said: str) -> StoreUnreachable | SettingsError:
+    """The sentence for what the client says of a server's failure, which has the answer's status and S3's own code in its text."""
+    status = re.search(r"status code: (\d{3})", said)
+    if status is None:
+        return StoreUnreachable(_SILENT, where=url, mend=_SEE_SERVER)
+    code = re.search(r"<Code>(\w+)</Code>", said)
+    shown = code[1] if code else f"status {status[1]}"
+    if status[1].startswith("4") and status[1] not in _PASSING:
+        return _refused(url, shown)
+    return StoreUnreachable(f"the object store fails ({shown})", where=url, mend=_SEE_SERVER)
 
 
 def _bucket(name: str) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from assets import models
-from assets.errors import MadangError
+from assets.errors import MadangError, did_you_mean
 from assets.store import Store
 from assets.tables.index import read_index
 from orchestration.running import RunResult, instance, run_job
@@ -32,7 +32,9 @@ def build_sets(settings: Settings, names: Sequence[str], definitions: dg.Definit
     declared = load_sets(settings.set_folders).sets
     unknown = [name for name in names if name not in declared]
     if unknown:
-        raise MadangError(f"there is no set {', '.join(unknown)}", mend="madang set list shows the names")
+        raise MadangError(
+            f"there is no set {', '.join(unknown)}", mend=did_you_mean(unknown[0], declared, "madang set list shows all")
+        )
     definitions = definitions or build_definitions(settings)
     with instance(settings) as opened:
         result = run_job(definitions, SETS_JOB, opened, selection=selection_of([declared[name] for name in names], definitions))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
-from assets.errors import Blocked, FetchFailed, IntegrityError, MadangError, StoreConflict
+from assets.errors import Blocked, FetchFailed, IntegrityError, MadangError, StoreConflict, StoreUnreachable, disk_full
 
 
 class FailureClass(Enum):
@@ -48,29 +48,13 @@ def failure_class(error: BaseException) -> FailureClass:
     """The class of an error: a total function, so that nothing is retried by accident."""
     if isinstance(error, FetchFailed):
         return OUTCOME_CLASSES.get(error.outcome, FailureClass.OWNER)
-    if isinstance(error, StoreConflict):
+    if isinstance(error, (StoreConflict, StoreUnreachable)):
         return FailureClass.TIME
     if isinstance(error, (Blocked, IntegrityError)):
         return FailureClass.DATA
     if isinstance(error, MadangError):
         return FailureClass.OWNER
     return FailureClass.DEFECT
-
-
-FULL = ("no space left on device", "disk quota exceeded", "file too large", "disk is full")
-"""How a full disk is said, by the system and by the libraries that write for us, none of which have an error of its own for it."""
-
-
-def disk_full(error: BaseException) -> MadangError | None:
-    """The sentence for an error that means a full disk; None for every other."""
-    said = str(error).lower()
-    if not any(words in said for words in FULL):
-        return None
-    return MadangError(
-        "the disk is full; what was there before is untouched",
-        where="MADANG_HOME or MADANG_STORE",
-        mend="make room, and run again",
-    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.errors import MadangError
+from assets.errors import MadangError, did_you_mean
 from assets.yaml_document import InvalidDeclaration, Problem
 from orchestration.settings import ROOT, Settings
 
@@ -129,10 +129,4 @@ def find_feed(feeds: Mapping[str, Feed], id_: str, problems: Sequence[Problem] =
     own = [problem for problem in problems if Path(problem.file).parent.name == id_]
     if own:
         raise InvalidDeclaration(own)
-    import difflib
-
-    near = difflib.get_close_matches(id_, feeds, n=1)
-    raise MadangError(
-        f"there is no feed {id_}",
-        mend=f"did you mean {near[0]}? madang feed list shows all" if near else "madang feed list shows all",
-    )
+    raise MadangError(f"there is no feed {id_}", mend=did_you_mean(id_, feeds, "madang feed list shows all"))

@@ -115,6 +115,12 @@ class StoreBehaviour:
         store.delete("sets/a/y")
         assert list(store.list("sets/a")) == ["sets/a/v1/x"]
 
+    def test_folders_are_the_names_directly_below(self, store: Store) -> None:
+        for key in ("sets/b/v1/x", "sets/a/v1/x", "sets/a/y", "sets/file", "other/w"):
+            store.put_bytes(key, b"1")
+        assert store.folders("sets") == ("a", "b")
+        assert store.folders("nothing") == ()
+
     def test_listing_more_than_one_page(self, store: Store) -> None:
         keys = {f"many/{n:04d}" for n in range(1100)}
         with ThreadPoolExecutor(16) as pool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.errors import SettingsError
+from assets.errors import SettingsError, StoreUnreachable
 from assets.store import Store, bootstrap
 from tests.store_behaviour import POINTER, StoreBehaviour
 
@@ -64,6 +64,6 @@ def test_bootstrap_has_nothing_to_do_on_files(tmp_path: Path) -> None:
 def test_a_store_that_is_not_there_is_said_with_the_setting_that_names_it(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "who", "SECRET_ACCESS_KEY": "hidden-key"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    with pytest.raises(SettingsError, match=r"s3://madang: the object store does not answer.*AWS_ENDPOINT_URL") as caught:
+    with pytest.raises(StoreUnreachable, match=r"s3://madang: the object store does not answer.*AWS_ENDPOINT_URL") as caught:
         bootstrap("s3://madang")
     assert "hidden-key" not in str(caught.value)

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 
-from assets.errors import MadangError, SettingsError
+from assets.errors import MadangError, SettingsError, disk_full
 
 SCHEMA_VERSION = 1
 WAL_ATTEMPTS = 100
@@ -162,6 +162,8 @@ class Database:
         try:
             yield
         except (OperationalError, InterfaceError) as error:
+            if full := disk_full(error, self.where):
+                raise full from None
             said = str(error.orig).strip().splitlines()[0] if error.orig is not None and str(error.orig).strip() else "no answer"
             mend = (
                 "see that the file is writable and no other program holds it open for long"

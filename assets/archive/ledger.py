@@ -37,7 +37,8 @@ class Spending:
 class Ledger:
     """One ledger. `url`: sqlite:///path or postgresql://user:password@host/database. All datetimes in and out are aware, UTC.
 
-    Every method raises LedgerError where the database cannot be reached or stays locked for `busy_timeout_s`.
+    Every method raises LedgerError where the database cannot be reached or stays locked for `busy_timeout_s`, and DiskFull
+    where there is no room for it.
     """
 
     def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:

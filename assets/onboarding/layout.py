@@ -66,6 +66,14 @@ def layout_of(path: Path, name: str, address: str | None = None) -> Layout:
     return found if said == container else Layout({**found.shape, "container": container}, found.encoding, found.notes)
 
 
+def refuse_sdmx_json(path: Path) -> None:
+    """Raises UnreadableSource for SDMX-JSON, which no protocol reads: SDMX services give the same as CSV."""
+    with path.open("rb") as file:
+        head = file.read(LOOK_BYTES)
+    if kind_of(head[:8192]) == "json" and _is_sdmx(_text(head)[0]):
+        raise NoTable("sdmx_json")
+
+
 def _read(packed: Any) -> bytes:
     try:
         return bytes(packed.read(LOOK_BYTES))
@@ -252,6 +260,8 @@ def _json(data: bytes, suffix: str) -> Layout:
     first, _, rest = text.strip().partition("\n")
     if suffix == ".jsonl" or (rest.strip().startswith("{") and _is_json(first)):
         return Layout({"format": "jsonl"})
+    if _is_sdmx(text):
+        raise NoTable("sdmx_json")
     try:
         document = json.loads(text)
     except ValueError:
@@ -265,6 +275,22 @@ def _json(data: bytes, suffix: str) -> Layout:
     if path is None:
         raise NoTable("json_without_list")
     return Layout({"format": "json", **({"records_path": path} if path else {})})
+
+
+_SDMX_BEGUN = re.compile(r'"dataSets"\s*:\s*\[\s*\{[^\[\]]*"(?:series|observations)"\s*:\s*\{|sdmx-json-data-schema')
+"""SDMX-JSON whose end is not looked at."""
+
+
+def _is_sdmx(text: str) -> bool:
+    """Whether it is data in SDMX-JSON: 1.0 and before have dataSets and structure at the top, 2.0 has them in `data`."""
+    if '"dataSets"' not in text and "sdmx-json-data-schema" not in text:
+        return False
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return _SDMX_BEGUN.search(text) is not None
+    data = document.get("data", document) if isinstance(document, dict) else None
+    return isinstance(data, dict) and isinstance(data.get("dataSets"), list) and ("structure" in data or "structures" in data)
 
 
 def _is_json(line: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from assets.errors import MadangError
 from assets.feeds.model import PROTOCOLS, Feed
-from assets.onboarding.layout import Layout, layout_of
+from assets.onboarding.layout import Layout, layout_of, refuse_sdmx_json
 from assets.onboarding.words import NoTable, Note, Refused
 from assets.protocols.answers.http_answers import by_status
 from assets.protocols.kernel import Body, Cursor, Empty, Ok, Outcome, Request, Response, Step, Validators, When, outcome_name
@@ -135,6 +135,7 @@ def look_at_file(path: Path, name: str, *, country: str, source: Mapping[str, An
     feed = provisional(source, [_NOBODY], country=country)
     address = own if feed.protocol.drop else feed.source.address  # what lies in a folder has the name of the file in hand
     if not isinstance(feed.source, FileShape):
+        refuse_sdmx_json(path)
         return _sampled(dict(source), [Body(path, {}, address)], path.stat().st_size, country, Layout({}))
     layout = layout_of(path, name, address)
     return _sampled(_shaped(source, layout), [Body(path, {}, address)], path.stat().st_size, country, layout)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from assets.errors import MadangError
 from assets.store import Store
-from assets.training_sets.publish import load_index, prefix
-from assets.training_sets.read import Source, read_manifest, resolve
+from assets.training_sets.publish import prefix
+from assets.training_sets.read import Source, read_index, read_manifest, resolve
 
 
 class NoSuchRecord(MadangError):
@@ -23,8 +23,9 @@ class NoSuchRecord(MadangError):
 
 def _release(store: Store, name: str, version: str | None, cache: Path) -> tuple[dict[str, Any], list[Path]]:
     """A release's manifest and its shards as local files."""
-    entry = resolve(load_index(store, name), version)
-    manifest, _ = read_manifest(Source(store), name, entry)
+    source = Source(store)
+    entry = resolve(read_index(source, name), version)
+    manifest, _ = read_manifest(source, name, entry)
     base = prefix(name, manifest["version"])
     return manifest, [store.local_path(f"{base}/{f['path']}", cache) for f in manifest["files"] if f["role"] == "data"]
 

@@ -18,7 +18,7 @@ from assets.errors import IntegrityError, MadangError, StoreConflict
 from assets.store import Store, dump_json
 from assets.training_sets.claim import claimed
 from assets.training_sets.describe.facts import stamp
-from assets.training_sets.read import COMMITTED, UNLISTED, Source, committed_bytes, read_manifest
+from assets.training_sets.read import COMMITTED, UNLISTED, Source, committed_bytes, read_index, read_manifest
 from assets.training_sets.versions import parts
 
 Index = dict[str, Any]
@@ -159,6 +159,7 @@ def yank(store: Store, name: str, version: str, reason: str, now: datetime) -> I
             _point(index, max(active, key=parts, default=None))
         return _history(index, now, "yanked", wanted, reason)
 
+    read_index(Source(store), name)
     return _change(store, name, change)
 
 

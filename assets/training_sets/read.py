@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from assets.errors import IntegrityError, MadangError
+from assets.errors import IntegrityError, MadangError, did_you_mean
 from assets.store import Store, file_sha256
 
 CHUNK = 4 * 1024 * 1024
@@ -56,9 +56,8 @@ class Source:
 
     def get(self, key: str) -> bytes:
         """The whole object. FileNotFoundError where there is none, Unreachable where nobody gives it."""
-        if self._store is not None:
-            with self._answering():
-                return self._store.get_bytes(key)
+        if self._store is not None and self._store.root is not None:
+            return self._store.get_bytes(key)
         return b"".join(self.stream(key))
 
     def stream(self, key: str) -> Iterator[bytes]:
@@ -78,6 +77,10 @@ class Source:
                     yield bytes(piece)
         except (NotFoundError, FileNotFoundError) as error:
             raise FileNotFoundError(f"{self.url}/{quote(key)}") from error
+
+    def names(self) -> tuple[str, ...]:
+        """The sets that lie there; none where they are served over HTTP, which lists nothing."""
+        return () if self._store is None else self._store.folders("sets")
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -118,7 +121,8 @@ def read_index(source: Source, name: str) -> dict[str, Any]:
     try:
         index: dict[str, Any] = json.loads(source.get(f"sets/{name}/index.json"))
     except FileNotFoundError:
-        raise NotPublished(f"there is no training set '{name}'", where=source.url, mend="see madang set list") from None
+        mend = did_you_mean(name, source.names(), "madang set list shows all")
+        raise NotPublished(f"there is no training set '{name}'", where=source.url, mend=mend) from None
     return index
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from assets.errors import MadangError
+from assets.errors import MadangError, disk_full
 from orchestration.cli import agency, demo, doctor, feed, sets, up
 from orchestration.cli.output import example, is_json, print_json, say
 
@@ -52,8 +52,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        from orchestration.failures import disk_full
-
         # Dagster writes its own state outside of every step, and fails there in its own way.
         if full := disk_full(error):
             fail(full)

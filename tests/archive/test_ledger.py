@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.archive.database import LedgerError
 from assets.archive.ledger import Ledger, quota_window, reindex
-from assets.errors import Blocked, FetchFailed, SettingsError
+from assets.errors import Blocked, DiskFull, FetchFailed, SettingsError
 from assets.protocols.kernel import Validators
 from assets.store import Store
 from tests.archive.making import FEED, START, archived, fetch_id, record
-from tests.archive.working import hold_slots, lease_places, open_ledger, record_many, spend
+from tests.archive.working import hold_slots, lease_places, open_ledger, record_many, record_on_a_full_disk, spend
 from tests.integration.postgres import new_database
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -243,6 +245,33 @@ def test_a_locked_sqlite_ledger_says_so(tmp_path: Path) -> None:
     ledger.record(record(1))
     other.close()
     ledger.close()
+
+
+@pytest.mark.parametrize("grows_to", [512, 100_000])
+def test_a_full_disk_is_said_of_the_ledger(tmp_path: Path, grows_to: int) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    record_many(url, 0, 1)
+    with SPAWN.Pool(1) as pool:
+        error = pool.apply(record_on_a_full_disk, (url, grows_to))
+    assert isinstance(error, DiskFull) and error.where == url
+    assert "the disk is full" in error.what and "make room" in error.mend
+    record_many(url, 1000, 1)  # with room again it goes on
+
+
+def test_a_full_disk_in_sqlites_other_words_is_said_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    record_many(url, 0, 1)
+
+    def no_more_pages(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite takes it as: as many as there are
+
+    sa.event.listen(sa.pool.Pool, "connect", no_more_pages)
+    try:
+        with pytest.raises(DiskFull, match="the disk is full; what was there") as caught:
+            record_many(url, 1, 1000)
+    finally:
+        sa.event.remove(sa.pool.Pool, "connect", no_more_pages)
+    assert caught.value.where == url
 
 
 def test_an_unreachable_postgres_is_named_without_its_password() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from datetime import UTC, datetime
 
 from assets.archive.ledger import Ledger
+from assets.errors import MadangError
 from tests.archive.making import FEED, record
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -44,3 +46,17 @@ def record_many(url: str, first: int, count: int) -> None:
     for n in range(first, first + count):
         ledger.record(record(n))
     ledger.close()
+
+
+def record_on_a_full_disk(url: str, grows_to: int) -> MadangError:
+    """What is raised where no file may grow beyond that many bytes."""
+    ledger = Ledger(url)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (grows_to, resource.RLIM_INFINITY))
+    try:
+        for n in range(1000):
+            ledger.record(record(n))
+    except MadangError as error:
+        return error
+    finally:
+        ledger.close()
+    raise AssertionError("nothing was raised")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
-from assets.errors import IntegrityError
+from assets.errors import IntegrityError, SettingsError
 from assets.store import TICKET_LIFE_S, Store, bootstrap
 from tests.integration.s3_server import S3Server
 from tests.main_job.homes import madang
@@ -99,6 +99,32 @@ def test_looking_makes_no_bucket(s3_server: S3Server, s3_url: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert {line["outcome"] for line in json.loads(done.stdout)} == {"never fetched"}
     assert not client().bucket_exists(bucket_name=f"{urlsplit(s3_url).netloc}-never-made")
+
+
+def test_a_server_that_refuses_says_so_wherever_it_is_touched(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(s3_url).put_bytes("a/b", b"1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    store = Store(s3_url)
+    for touch in (
+        lambda: store.put_bytes("a/c", b"1"),
+        lambda: store.get_bytes("a/b"),
+        lambda: store.exists("a/b"),
+        lambda: list(store.list("a")),
+        lambda: store.delete("a/b"),
+        lambda: store.read_pointer(POINTER),
+        lambda: bootstrap(s3_url),
+    ):
+        with pytest.raises(SettingsError, match=r"^s3://[^ ]+: the object store refuses the bucket 'madang-.*AWS_SECRET") as caught:
+            touch()
+        assert "Debug source" not in str(caught.value)
+
+
+def test_a_bucket_that_is_gone_takes_nothing_and_says_so(s3_url: str) -> None:
+    gone = Store(f"{s3_url}-gone")
+    with pytest.raises(SettingsError, match=r"the object store refuses the bucket '.*-gone' \(NoSuchBucket\)"):
+        gone.put_bytes("a", b"1")
+    with pytest.raises(SettingsError, match=r"NoSuchBucket"):
+        list(gone.list("a"))
 
 
 # --- swapping where the server refuses conditional writes ---

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.errors import UnreadableSource
-from assets.onboarding.layout import layout_of
+from assets.onboarding.layout import LOOK_BYTES, layout_of
 from assets.onboarding.looking import look_at_file
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -46,6 +46,46 @@ def packed_by(archive: bytes, method: int) -> bytes:
     """A ZIP of one member that says it is compressed by this method: 9 is the Deflate64 of the Windows Explorer."""
     entry = archive.index(b"PK\x01\x02")
     return archive[:8] + bytes([method]) + archive[9 : entry + 10] + bytes([method]) + archive[entry + 11 :]
+
+
+SERIES = {"action": "Replace", "series": {"0:0": {"attributes": [0], "observations": {"0": [1.1, 0], "1": [1.2, 0]}}}}
+CODES = {"dimensions": {"series": [{"id": "FREQ", "values": [{"id": "M"}, {"id": "A"}, {"id": "Q"}]}]}}
+SDMX_JSON = {
+    "before 1.0": {"header": {"id": "x"}, "dataSets": [SERIES], "structure": CODES},
+    "1.0": {"meta": {"id": "x"}, "data": {"dataSets": [SERIES], "structure": CODES}},
+    "2.0": {"meta": {"id": "x"}, "data": {"structures": [CODES], "dataSets": [{"structure": 0, "series": SERIES["series"]}]}},
+    "flat": {"data": {"dataSets": [{"observations": {"0:0": [1.1]}}], "structure": CODES}},
+}
+
+
+@pytest.mark.parametrize("name", ["ecb.json", "ecb.zip"])
+@pytest.mark.parametrize("version", SDMX_JSON)
+def test_sdmx_json_is_called_what_it_is_and_no_table(version: str, name: str, tmp_path: Path) -> None:
+    body = json.dumps(SDMX_JSON[version]).encode()
+    with pytest.raises(UnreadableSource, match=r"SDMX-JSON.*sdmx21.*CSV"):
+        laid(tmp_path, body if name == "ecb.json" else zipped(ecb__json=body), name)
+
+
+@pytest.mark.parametrize("version", SDMX_JSON)
+def test_sdmx_json_beside_the_address_of_an_sdmx_service_is_no_csv(version: str, tmp_path: Path) -> None:
+    (tmp_path / "body").write_text(json.dumps(SDMX_JSON[version]), "utf-8")
+    source = {"protocol": "sdmx21", "base_url": "https://sdmx.example/rest", "flow": "EXR"}
+    with pytest.raises(UnreadableSource, match=r"SDMX-JSON.*without --file"):
+        look_at_file(tmp_path / "body", "ecb.json", country="KR", source=source)
+
+
+@pytest.mark.parametrize("version", ["before 1.0", "1.0", "flat"])
+def test_sdmx_json_that_is_too_large_to_be_looked_at_whole_is_known_by_its_beginning(version: str, tmp_path: Path) -> None:
+    more = {f"{n}:0": {"observations": {"0": [n]}} for n in range(150_000)}
+    told = json.dumps(SDMX_JSON[version]).replace('"0:0": ', json.dumps(more)[1:-1] + ', "0:0": ')
+    assert len(told) > LOOK_BYTES
+    with pytest.raises(UnreadableSource, match="SDMX-JSON"):
+        laid(tmp_path, told.encode(), "ecb.json")
+
+
+def test_a_list_called_data_sets_is_a_list(tmp_path: Path) -> None:
+    found = laid(tmp_path, b'{"dataSets": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]}', "catalogue.json")
+    assert found.shape == {"format": "json", "records_path": "dataSets"}
 
 
 @pytest.mark.parametrize(("coding", "declared"), [("utf-8", None), ("utf-8-sig", None), ("cp949", "cp949"), ("utf-16", None)])

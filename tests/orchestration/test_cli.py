@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -155,9 +156,14 @@ def test_a_run_that_cannot_begin_says_what_is_not_there(capsys: Capture, monkeyp
     assert "AWS_ENDPOINT_URL" in done.err and "hidden-key" not in done.err and done.out == ""
 
 
-def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), sqlite3.OperationalError("disk I/O error")],
+    ids=["system", "SQLite"],
+)
+def test_a_full_disk_is_a_sentence_wherever_it_is_met(capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def full() -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
 
     monkeypatch.setattr("orchestration.cli.app", full)
     done = call("feed", "run", "us.faa.airports", capsys=capsys)
@@ -252,6 +258,20 @@ def test_pull_then_verify_then_one_byte_too_many(in_demo: MadangHome, capsys: Ca
 def test_a_set_that_nobody_published(capsys: Capture, tmp_path: Path) -> None:
     done = call("set", "pull", "no_such_set", str(tmp_path / "x"), capsys=capsys)
     assert done.code == 1 and "there is no training set 'no_such_set'" in done.err and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("show",), ("pull", "DEST"), ("diff", "1.0.0", "1.0.1"), ("trace", "id"), ("yank", "1.0.0", "--reason", "why"), ("build",)],
+    ids=lambda command: command[0],
+)
+def test_an_unknown_set_and_a_nearby_name(in_demo: MadangHome, capsys: Capture, tmp_path: Path, command: tuple[str, ...]) -> None:
+    verb, *rest = (str(tmp_path / "x") if word == "DEST" else word for word in command)
+    done = call("set", verb, "eartquake_felt", *rest, capsys=capsys)
+    assert done.code == 1 and f"did you mean {SET}? madang set list shows all" in done.err and "Traceback" not in done.err
+    done = call("set", verb, "nothing_like_it", *rest, capsys=capsys)
+    assert done.code == 1 and "did you mean" not in done.err and "madang set list shows all" in done.err
+    assert not (tmp_path / "x").exists()
 
 
 BASE_INSTALL = """

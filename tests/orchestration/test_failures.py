@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from assets.errors import Blocked, DeclarationError, FetchFailed, IntegrityError, MadangError, StoreConflict
+from assets.errors import Blocked, DeclarationError, FetchFailed, IntegrityError, MadangError, StoreConflict, StoreUnreachable
 from assets.protocols.kernel import RETRIED, Outcome
 from orchestration.failures import ADVICE, OUTCOME_CLASSES, FailureClass, failure_class, guard
 
@@ -26,6 +26,7 @@ def test_every_outcome_that_is_no_success_has_a_class() -> None:
         (FetchFailed("down", outcome="Transient"), FailureClass.TIME),
         (FetchFailed("new word", outcome="Unheard"), FailureClass.OWNER),
         (StoreConflict("lost a race"), FailureClass.TIME),
+        (StoreUnreachable("no answer"), FailureClass.TIME),
         (Blocked("shrunk", checks=("shrink_guard",)), FailureClass.DATA),
         (IntegrityError("bytes differ"), FailureClass.DATA),
         (DeclarationError("unknown key"), FailureClass.OWNER),

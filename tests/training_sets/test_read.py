@@ -61,6 +61,13 @@ def test_pull_and_verify_over_http(address: str, store: Store, tmp_path: Path) -
         show(address, "no_such_set")
 
 
+def test_a_mistyped_name_is_told_the_nearest_where_the_source_can_be_listed(address: str, store: Store) -> None:
+    with pytest.raises(NotPublished, match=r"did you mean little_set\? madang set list"):
+        show(store.url, "litle_set")
+    with pytest.raises(NotPublished, match="there is no training set 'litle_set'"):
+        show(address, "litle_set")
+
+
 def test_a_manifest_that_leaves_the_folder_is_refused(store: Store, tmp_path: Path) -> None:
     from assets.training_sets.read import committed_bytes
 
