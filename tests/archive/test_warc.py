@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 from assets.archive.fetches import read_fetch_record
 from assets.archive.reading import dechunk, read_records
-from assets.archive.records import CLOSING, Http, clean, lines
+from assets.archive.records import CLOSING, Http, clean, lines, new_ids
 from assets.archive.warc import WarcWriter
 from assets.errors import IntegrityError
 from tests.archive import other_writer
@@ -118,6 +120,36 @@ def test_every_record_is_a_gzip_member_of_its_own(path: Path, tmp_path: Path, bo
     assert len(positions) == 4
     for position in positions:
         assert gzip.GzipFile(fileobj=io.BytesIO(data[position:])).read(8) == b"WARC/1.1"
+
+
+def test_every_record_of_every_file_has_an_id_of_its_own(tmp_path: Path) -> None:
+    ids = []
+    for n in range(50):
+        with writer(tmp_path / f"{n}.warc.gz", record(n)) as warc:
+            for _ in range(3):
+                exchange(warc, record(n), b"x", tmp_path)
+            warc.finish(record(n))
+        ids += [one.headers["warc-record-id"] for one in read_records(tmp_path / f"{n}.warc.gz")]
+    assert len(ids) == len(set(ids)) == 50 * 8
+    for one in ids:
+        found = uuid.UUID(one.removeprefix("<urn:uuid:").removesuffix(">"))
+        assert (found.version, found.variant, f"<{found.urn}>") == (4, uuid.RFC_4122, one)
+
+
+def test_ids_go_on_past_the_last_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("12345678-1234-4234-9234-ffffffffffff"))
+    start = "<urn:uuid:12345678-1234-4234-9234-"
+    assert list(islice(new_ids(), 2)) == [f"{start}ffffffffffff>", f"{start}000000000000>"]
+
+
+def test_who_needs_no_requests_passes_them_over(path: Path, tmp_path: Path) -> None:
+    with writer(path, record(1)) as warc:
+        for body in (b"x", os.urandom(100_000)):
+            exchange(warc, record(1), body, tmp_path)
+        warc.finish(record(1))
+    told = [(one.kind, one.headers["warc-record-id"], b"".join(one.chunks())) for one in read_records(path)]
+    kept = [(one.kind, one.headers["warc-record-id"], b"".join(one.chunks())) for one in read_records(path, questions=False)]
+    assert kept == [one for one in told if one[0] != "request"] and len(kept) == len(told) - 2
 
 
 def test_the_file_says_where_it_comes_from(path: Path, tmp_path: Path) -> None:
