@@ -1,7 +1,8 @@
 """Ten thousand pages of 2 kB from a loopback server, archived and parsed into Parquet, beside dlt and beside bare aiohttp.
 
 dlt does the same job without an archive: a REST source with an offset paginator into Parquet files. aiohttp only downloads, with as
-many requests at once as the feed allows Madang, and one after another.
+many requests at once as the feed allows Madang, and one after another. Two whole fetches of half the pages each, in two processes
+side by side, show what a fetch could come to at most if its work were spread over processes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,6 +47,12 @@ def run(quick: bool) -> list[Table]:
                 raise BenchmarkFailed(f"{label}: {came} rows came of {pages} pages of {ROWS}")
             say(f"{label}: {seconds:.1f} s, {cpu_s:.1f} s of processor, {pages / seconds:,.0f} pages/s, {done.peak_mb} MB")
             found.append((label, seconds, cpu_s, done.peak_mb))
+    with served(WARM) as warm, served(pages // 2) as one, served(pages // 2) as other, TemporaryDirectory() as folder:
+        done = measured("tests.benchmarks.bench_pages:side_by_side", warm, [one, other], pages // 2, folder, AT_ONCE)
+    came, seconds, cpu_s = done.answer
+    if came != pages * ROWS:
+        raise BenchmarkFailed(f"side by side: {came} rows came of {pages} pages of {ROWS}")
+    found.insert(-1, (f"Madang, two fetches of half the pages, {AT_ONCE} at once each", seconds, cpu_s, done.peak_mb))
     fastest, alone, dlt = found[0][1], found[1][1], found[-1][1]
     rows: list[tuple[Cell, ...]] = [
         (label, seconds, cpu_s, round(pages / seconds), peak, ratio(fastest, seconds), ratio(alone, seconds), ratio(dlt, seconds))
@@ -62,6 +72,27 @@ def timed(function: str, jobs: list[tuple[str, int]], folder: str, at_once: int)
         came = {"aiohttp_only": aiohttp_only, "madang": madang, "dlt_pipeline": dlt_pipeline}[function](url, place, pages, at_once)
         spent = time.perf_counter() - wall, time.process_time() - cpu
     return came, *spent
+
+
+def side_by_side(warm: str, urls: list[str], pages: int, folder: str, at_once: int) -> tuple[int, float, float]:
+    """All rows, the seconds until the last has ended, and the processor seconds of fetches in a process each."""
+    with ExitStack() as stack:
+        context = get_context("spawn")
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=context)) for _ in urls]
+
+        def all_of(name: str, jobs: list[tuple[str, int]]) -> list[tuple[int, float, float]]:
+            places = [Path(folder) / f"{name}{n}" for n in range(len(pools))]
+            for place in places:
+                place.mkdir()
+            tried = zip(pools, jobs, places, strict=True)
+            futures = [pool.submit(timed, "madang", [job], str(place), at_once) for pool, job, place in tried]
+            return [future.result() for future in futures]
+
+        all_of("warm", [(warm, WARM)] * len(urls))
+        begun = time.perf_counter()
+        done = all_of("whole", [(url, pages) for url in urls])
+        seconds = time.perf_counter() - begun
+    return sum(came for came, _, _ in done), seconds, sum(cpu_s for _, _, cpu_s in done)
 
 
 def aiohttp_only(url: str, folder: Path, pages: int, at_once: int) -> int:
