@@ -23,9 +23,12 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # nobody is told that somebody jud
 
 import great_expectations  # noqa: F401  registers the expectations and metrics that the classes below extend
 import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 from sqlalchemy.pool import StaticPool
+
+from quality.duck import DEFAULT_MEMORY, DEFAULT_THREADS, configuration
 
 # Its log repeats statements and the values they choke on; every reason is kept in the result instead.
 logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
@@ -67,19 +70,24 @@ def type_class(name: str) -> type:
 class MadangDuckDBExecutionEngine(SqlAlchemyExecutionEngine):
     """Great Expectations' SQL engine, with results read before their connection closes.
 
-    It owns an in-memory DuckDB whose view `rows` reads the given Parquet files. `close()` frees both.
+    It owns an in-memory DuckDB, limited as every other (`duck.py`), whose view `rows` reads the given Parquet files. `close()`
+    frees both. `scratch`: the folder below which it spills; None: the system's temporary one.
     Errors: whatever DuckDB raises for a file it cannot read.
     """
 
-    def __init__(self, parquet: Sequence[Path | str], *, columns: str = "*", threads: int | None = None) -> None:
-        self._spill = tempfile.TemporaryDirectory(prefix="madang-quality-")  # DuckDB's default is the working directory
-        config: dict[str, Any] = {
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "temp_directory": self._spill.name,
-        }
-        if threads is not None:
-            config["threads"] = threads
+    def __init__(
+        self,
+        parquet: Sequence[Path | str],
+        *,
+        columns: str = "*",
+        threads: int = DEFAULT_THREADS,
+        memory_limit: str = DEFAULT_MEMORY,
+        scratch: Path | None = None,
+    ) -> None:
+        # DuckDB's default is the working directory.
+        self._spill = tempfile.TemporaryDirectory(prefix="madang-quality-", dir=scratch)
+        width = len(pq.read_schema(parquet[0]).names)
+        config = configuration(Path(self._spill.name), columns=width, threads=threads, memory_limit=memory_limit)
         engine = sa.create_engine("duckdb:///:memory:", poolclass=StaticPool, connect_args={"config": config})
         super().__init__(engine=engine, create_temp_table=False)
         self.dialect_module = _DuckDBTypes("duckdb_types")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from quality.contract import ExpectationSpec
+from quality.duck import DEFAULT_THREADS
 from quality.suite import UNPARSED, blocks, is_row_level, sends_to_quarantine
 from quality.suite import names as names_of
 from quality.verdict import CheckResult, ExpectationVerdict
@@ -72,7 +73,8 @@ def validate(
     max_failing_rows: int | None = None,
     cleared: Collection[str] = (),
     declared: Sequence[str] | None = None,
-    threads: int | None = None,
+    threads: int = DEFAULT_THREADS,
+    scratch: Path | None = None,
     label: str = "rows",
 ) -> ExpectationVerdict:
     """Judge the rows of `parquet` (one table, one or more files) by `specs`.
@@ -81,6 +83,7 @@ def validate(
     max_failing_rows: the most rows named for one spec; where it cuts, the name is in `verdict.truncated`.
     cleared: columns whose values may be shown. declared: the columns that shape expectations see (default: all whose name
     does not begin with `_`). label: the name of the data in Great Expectations' documents.
+    threads, scratch: of DuckDB, and the folder below which it spills (None: the system's temporary one).
 
     An expectation that raises is a failed check whose note says why. Errors: OSError for a file that cannot be read.
     """
@@ -97,11 +100,12 @@ def validate(
     from quality.engine import MadangDuckDBExecutionEngine
 
     with ExitStack() as stack:
-        whole = stack.enter_context(MadangDuckDBExecutionEngine(files, columns=f"*, {unparsed} AS {UNPARSED}", threads=threads))
+        limits: dict[str, Any] = {"threads": threads, "scratch": scratch}
+        whole = stack.enter_context(MadangDuckDBExecutionEngine(files, columns=f"*, {unparsed} AS {UNPARSED}", **limits))
         outline = whole
         if any(spec.type in SHAPE for spec in specs):
             quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in shown)
-            outline = stack.enter_context(MadangDuckDBExecutionEngine(files, columns=quoted or "NULL", threads=threads))
+            outline = stack.enter_context(MadangDuckDBExecutionEngine(files, columns=quoted or "NULL", **limits))
         run = _Run(specs, check_names, whole, outline, label, frozenset(cleared))
         results = run.look()
         failing: dict[str, list[int]] = {}

@@ -27,9 +27,9 @@ from assets.protocols.answers.http_answers import by_status, keyed
 from assets.protocols.kernel import (
     Body,
     Cursor,
+    Examined,
     Gone,
     Malformed,
-    Ok,
     Outcome,
     Protocol,
     Request,
@@ -147,14 +147,14 @@ class Aihub(Protocol[AihubSource]):
             return Transient("HTTP 502 of a gateway")
         return by_text(asked, text) if asked in ("list", "tree") else by_sentence(asked, text, source)
 
-    def examine(self, source: AihubSource, body: Body) -> tuple[Outcome, str | None]:
+    def examine(self, source: AihubSource, body: Body) -> Examined:
         """A tar that lacks a part would else stand for its file for ever: the tree would still name the same edition."""
         try:
             if source.dataset is not None:
                 check_parts(body.path, source.unpacking)
         except UnreadableSource as error:
-            return Malformed(error.what), None
-        return Ok(), None
+            return Examined(Malformed(error.what))
+        return Examined()
 
     def parse(self, feed: Feed, source: AihubSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import concatenated, order_of  # loads Arrow: not at definition load

@@ -359,9 +359,9 @@ class Asker:
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
             return Answer(exchange, outcome, lead=True)
-        found, version = protocol.examine(self._source, body)
-        if not isinstance(found, Ok):
-            return Answer(exchange, found)
+        examined = protocol.examine(self._source, body)
+        if not isinstance(examined.outcome, Ok):
+            return Answer(exchange, examined.outcome)
         tally = None
         if protocol.paged:
             try:
@@ -370,8 +370,9 @@ class Asker:
             except UnreadableSource as error:
                 return Answer(exchange, Malformed(error.what))
             outcome = outcome if stream.page is None else Ok(stream.page)
-        stamp = request.stamp or version or protocol.provider_stamp(self._source, headers, exchange.head)
-        return Answer(exchange, outcome, tally, protocol.canonical_sha256(self._source, body), stamp)
+        stamp = request.stamp or examined.version or protocol.provider_stamp(self._source, headers, exchange.head)
+        canonical = examined.canonical_sha256 or protocol.canonical_sha256(self._source, body)
+        return Answer(exchange, outcome, tally, canonical, stamp)
 
     # --- small things ---
 

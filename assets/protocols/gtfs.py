@@ -17,11 +17,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.answers.gtfs_archive import absent, ends, file_of, inspect, table_sha256, unpack
+from assets.protocols.answers.gtfs_archive import absent, ends, file_of, inspect, unpack
 from assets.protocols.answers.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
     Cursor,
+    Examined,
     Malformed,
     Ok,
     Outcome,
@@ -124,25 +125,20 @@ class Gtfs(Protocol[GtfsSource]):
             return Malformed(wrong)
         return Ok() if ends(response.tail) else Malformed("a ZIP that does not end: it is cut off")
 
-    def examine(self, source: GtfsSource, body: Body) -> tuple[Outcome, str | None]:
-        """A damaged archive is told before it could take the place of the last good one."""
-        try:
-            with _scratch(body.path) as folder:
-                found = inspect(body.path, source.within, Path(folder), source.unpacking)
-        except UnreadableSource as error:
-            return Malformed(error.what), None
-        if any(file_of(source.table) in files for files in found.filled):
-            return Ok(), found.version
-        verdicts = [absent(source.table, files) for files in found.filled]
-        return next((v for v in verdicts if isinstance(v, Malformed)), verdicts[0]), found.version
+    def examine(self, source: GtfsSource, body: Body) -> Examined:
+        """A damaged archive is told before it could take the place of the last good one.
 
-    def canonical_sha256(self, source: GtfsSource, body: Body) -> str | None:
-        """Of the table's own file: the order and dates of members, and other tables, are no news of this one."""
+        Its digest is that of the table's own file: the order and dates of members, and other tables, are no news of this one.
+        """
         try:
             with _scratch(body.path) as folder:
-                return table_sha256(body.path, source.table, source.within, Path(folder), source.unpacking)
-        except UnreadableSource:
-            return None
+                found = inspect(body.path, source.table, source.within, Path(folder), source.unpacking)
+        except UnreadableSource as error:
+            return Examined(Malformed(error.what))
+        if any(file_of(source.table) in files for files in found.filled):
+            return Examined(Ok(), found.version, found.table_sha256)
+        verdicts = [absent(source.table, files) for files in found.filled]
+        return Examined(next((v for v in verdicts if isinstance(v, Malformed)), verdicts[0]), found.version)
 
     def parse(self, feed: Feed, source: GtfsSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import concatenated, order_of  # loads Arrow: not at definition load

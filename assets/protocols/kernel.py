@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -321,6 +321,17 @@ class SourceBase(Strict):
 S = TypeVar("S", bound=SourceBase)
 
 
+class Examined(NamedTuple):
+    """What the whole of an Ok body tells. `outcome`: what it means after all; `version`: one that stands in the midst of it.
+
+    `canonical_sha256`: what the protocol's function of that name would say, where one look tells both; None: ask it.
+    """
+
+    outcome: Outcome = Ok()
+    version: str | None = None
+    canonical_sha256: str | None = None
+
+
 class Protocol(ABC, Generic[S]):
     """How an agency speaks. Stateless: the five functions depend on their arguments alone.
 
@@ -361,12 +372,9 @@ class Protocol(ABC, Generic[S]):
     def parse(self, feed: Feed, source: S, bodies: Sequence[Body]) -> RowStream:
         """The rows of all Ok bodies of a fetch, in order. Raises UnreadableSource, nothing else, on hostile bytes."""
 
-    def examine(self, source: S, body: Body) -> tuple[Outcome, str | None]:
-        """What only the whole of an Ok body tells: what it means after all, and its own version.
-
-        An archive is damaged, or holds no such table; a version that stands in the midst of it. Never raises.
-        """
-        return Ok(), None
+    def examine(self, source: S, body: Body) -> Examined:
+        """What only the whole of an Ok body tells: an archive is damaged, or holds no such table. Never raises."""
+        return Examined()
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         """A `source:` block for an address that somebody pasted; None where it is not this protocol's. No key in it is kept."""

@@ -56,6 +56,7 @@ def _validated(feed: Feed, parquet: Path, specs: Sequence[ExpectationSpec], stag
         rows_wanted=rows_wanted,
         cleared={column.name for column in feed.contract.columns if column.cleared},
         declared=[column.name for column in feed.contract.columns],
+        scratch=parquet.parent,
         label=f"{feed.id} {stage}",
     )
 

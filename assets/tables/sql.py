@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from quality.contract import Column
+from quality.duck import DEFAULT_MEMORY as DEFAULT_MEMORY
+from quality.duck import DEFAULT_THREADS as DEFAULT_THREADS
+from quality.duck import configuration
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
@@ -32,9 +35,6 @@ ROW_GROUP_BYTES = 16 * 1024**2
 """Bytes of a row group's text as it is received, where that is known: a polygon is one value, as long as fifty numbers."""
 VECTOR = 2_048
 """Rows that DuckDB works on at a time."""
-DEFAULT_THREADS = 2
-DEFAULT_MEMORY = "by columns"
-"""What DuckDB may hold before it spills into the work folder: `memory_for` the columns, whatever the number of rows."""
 
 
 def ident(name: str) -> str:
@@ -53,11 +53,6 @@ def listed(items: list[str]) -> str:
     return ", ".join(items)
 
 
-def memory_for(columns: int) -> str:
-    """Enough for sorting and writing tables of 800 columns, measured; of 12, 1 GB is sorted no slower so than with 2 GB."""
-    return f"{512 + 2 * columns}MB"
-
-
 def connect(
     scratch: Path, *, threads: int = DEFAULT_THREADS, memory_limit: str = DEFAULT_MEMORY, columns: int = 0
 ) -> duckdb.DuckDBPyConnection:
@@ -66,15 +61,8 @@ def connect(
     `memory_limit`: as DuckDB writes it, "1GB"; `columns`: of the table, for the limit where none is given.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect(
-        config={
-            "threads": threads,
-            "memory_limit": memory_for(columns) if memory_limit == DEFAULT_MEMORY else memory_limit,
-            "temp_directory": str(scratch / "spill"),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-    )
+    limits = configuration(scratch / "spill", columns=columns, threads=threads, memory_limit=memory_limit)
+    connection = duckdb.connect(config=limits)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

