@@ -83,7 +83,18 @@ def test_a_condition_goes_to_every_page_and_to_the_count(clean: Scene) -> None:
 
 
 @pytest.mark.parametrize("paging", ["offset", "keyset"])
-@pytest.mark.parametrize("fault", ["short_page_more_true", "empty_page_more_true:2", "status_500:2", "stream_cut:1", "utf8_bom"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "short_page_more_true",
+        "empty_page_more_true:2",
+        "status_500:2",
+        "retry_after_0:2",
+        "stream_cut:1",
+        "reset_mid_body:1",
+        "utf8_bom",
+    ],
+)
 def test_what_passes_leaves_no_gap_and_no_double(clean: Scene, fault: str, paging: str) -> None:
     served = rows(25, f"{fault} {paging}")
     clean.serve(served)

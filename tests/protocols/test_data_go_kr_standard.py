@@ -175,7 +175,9 @@ def test_each_fault_has_its_outcome_and_is_asked_as_often_as_it_may(clean: Scene
     assert len(clean.requests) == asked
 
 
-@pytest.mark.parametrize("fault", ["status_500:2", "status_429:1", "stream_cut:1", "reset_mid_body:1", "page_size_capped:7"])
+@pytest.mark.parametrize(
+    "fault", ["status_500:2", "status_429:1", "retry_after_0:2", "stream_cut:1", "reset_mid_body:1", "page_size_capped:7"]
+)
 def test_what_passes_leaves_no_gap_and_no_double(clean: Scene, fault: str) -> None:
     clean.fault(fault)
     assert clean.rows(clean.fetch()) == read(25)

@@ -19,6 +19,7 @@ from assets.protocols.kernel import HEAD_BYTES, Body, Cursor, Outcome, Request, 
 from assets.protocols.queries import QuerySource
 from deploy.agency.routes import ENGINES, load_routes
 from tests.docs.fields import WORDS
+from tests.protocols import table
 from tests.protocols.standin_scene import NOW
 from tests.protocols.table import PAGE, facts, with_table
 
@@ -184,6 +185,11 @@ def test_every_field_of_its_own_is_described(name: str) -> None:
         described = info.description or field in WORDS or any(key.startswith(f"{field}.") for key in WORDS)
         nested = not isinstance(info.annotation, type) or hasattr(info.annotation, "model_fields")
         assert field in shared or described or nested, f"{name}: {field} has no description"
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if "QuotaExhausted" in table.tests_of(name)])
+def test_a_days_quota_that_a_protocol_knows_is_used_up_by_the_one_fault_of_that_name(name: str) -> None:
+    assert '"quota_after_n' in table.tests_of(name)
 
 
 def test_the_table_of_protocols_is_made_from_them_and_their_tests() -> None:

@@ -316,7 +316,7 @@ def test_an_element_that_the_station_stopped_measuring_is_null(clean: dict[str, 
         ("search", "offset_ignored", "Malformed", 2), ("search", "total_changes_mid_crawl:99", "Malformed", 6),
         ("search", "access_error:400", "BadRequest", 1), ("search", "html_200", "Malformed", 2),
         ("cdo", "offset_ignored", "Malformed", 2), ("cdo", "total_changes_mid_crawl:99", "Malformed", 6),
-        ("cdo", "per_second_429", "RateLimited", 5), ("cdo", "per_day_429", "QuotaExhausted", 1),
+        ("cdo", "per_second_429", "RateLimited", 5), ("cdo", "quota_after_n:0", "QuotaExhausted", 1),
     ],
 )  # fmt: skip
 def test_each_fault_has_its_outcome_and_is_asked_as_often_as_it_may(
@@ -350,7 +350,7 @@ def test_a_cap_and_a_moving_total_lose_nothing(clean: dict[str, Scene], fault: s
 def test_when_the_days_quota_is_used_up_nothing_more_is_sent_until_the_next(clean: dict[str, Scene], tmp_path: Path) -> None:
     with scene(tmp_path, cdo(), values(25), **ROUTES["cdo"]) as old:
         assert old.rows(old.fetch()) == read_values(25)
-        old.fault("per_day_429")
+        old.fault("quota_after_n:0")
         old.forget()
         old.fails("QuotaExhausted")
         old.fault()

@@ -161,7 +161,16 @@ def test_a_key_that_nobody_knows_is_asked_once(clean: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", ["status_500:2", "status_429:1", "stream_cut:1", "reset_mid_body:1", "page_size_capped:7", "total_changes_mid_crawl:2"]
+    "fault",
+    [
+        "status_500:2",
+        "status_429:1",
+        "retry_after_0:2",
+        "stream_cut:1",
+        "reset_mid_body:1",
+        "page_size_capped:7",
+        "total_changes_mid_crawl:2",
+    ],
 )
 def test_what_passes_leaves_no_gap_and_no_double(clean: Scene, fault: str) -> None:
     clean.fault(fault)

@@ -18,7 +18,7 @@ from tests.protocols.standin_scene import KEY, Scene, fetch_on_paper, paper, sce
 KEYED = {"kind": "header_key", "secret": "ODS_KEY"}
 FORMATS = ("json", "jsonl", "geojson", "csv", "parquet")
 FAULTS = [
-    "stream_error_trailer", "stream_error_trailer:3", "clean_cut", "export_short:1", "export_short:7", "daily_quota:2",
+    "stream_error_trailer", "stream_error_trailer:3", "clean_cut", "export_short:1", "export_short:7", "quota_after_n:2",
     "short_limit:1", "offset_ignored", "duplicate_rows_between_pages", "total_changes_mid_crawl", "modified_churn_only",
     "no_version", "error_200", "options_ignored", "html_200", "empty_body_200", "status_500:1", "status_429:1",
 ]  # fmt: skip
@@ -167,7 +167,9 @@ def test_what_passes_leaves_no_gap_and_no_double(clean: Scene, form: str, fault:
     assert clean.rows(clean.fetch(asked), asked) == [*read_back(17, asked), ("9999", fault, "x")]
 
 
-@pytest.mark.parametrize("fault", ["stream_cut:3", "reset_mid_body:3", "status_500:2", "short_limit:2", "total_changes_mid_crawl"])
+@pytest.mark.parametrize(
+    "fault", ["stream_cut:3", "reset_mid_body:3", "status_500:2", "short_limit:2", "retry_after_0:2", "total_changes_mid_crawl"]
+)
 def test_pages_that_are_disturbed_begin_anew(clean: Scene, fault: str) -> None:
     asked = feed(**RECORDS)
     clean.serve([*rows(24), {"number": "9999", "street": fault, "note": "x"}])
@@ -177,12 +179,12 @@ def test_pages_that_are_disturbed_begin_anew(clean: Scene, fault: str) -> None:
 
 def test_the_quota_of_the_day_is_not_waited_for(clean: Scene) -> None:
     clean.serve(rows(16))
-    clean.fault("daily_quota", "modified_churn_only")
+    clean.fault("quota_after_n:0", "modified_churn_only")
     error = clean.fails("QuotaExhausted")
     tomorrow = datetime(clean.clock.time.year, clean.clock.time.month, clean.clock.time.day, tzinfo=UTC)
     assert len(clean.requests) == 1 and f"{tomorrow.month:02d}-" in str(error) and "00:00 UTC" in str(error)
     clean.forget()
-    clean.fault("daily_quota:2", "modified_churn_only")  # it ends between the count and the export
+    clean.fault("quota_after_n:2", "modified_churn_only")  # it ends between the count and the export
     clean.fails("QuotaExhausted")
     assert asked_for(clean) == [ABOUT, "records", "json"]
 

@@ -103,7 +103,9 @@ def test_each_fault_has_its_outcome_and_is_asked_as_often_as_it_may(clean: Scene
     assert len(clean.requests) == times
 
 
-@pytest.mark.parametrize("fault", ["status_500:2", "retry_after_0:2", "stream_cut:1", "utf8_bom", "async_footer:2"])
+@pytest.mark.parametrize(
+    "fault", ["status_500:2", "retry_after_0:2", "stream_cut:1", "reset_mid_body:1", "utf8_bom", "async_footer:2"]
+)
 def test_what_passes_leaves_no_gap_and_no_double(clean: Scene, fault: str) -> None:
     one = named(fault.partition(":")[0])
     clean.fault(fault)

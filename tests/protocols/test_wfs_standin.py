@@ -202,6 +202,7 @@ def test_without_an_order_one_page_comes_or_none(tmp_path: Path) -> None:
     [
         ("wfs_exception:1", "BadRequest", 1), ("wfs_exception:2", "Gone", 1), ("wfs_exception:3", "Transient", 5),
         ("wfs_exception:4", "BadRequest", 1), ("wfs_exception:5", "BadRequest", 1), ("wfs_exception:6", "BadRequest", 1),
+        ("quota_after_n:2", "QuotaExhausted", 3),
         ("wfs_exception:7", "AuthFailed", 1), ("wfs_exception:8", "QuotaExhausted", 1), ("wfs_exception:9", "Malformed", 2),
         ("wfs_exception_json:1", "BadRequest", 1), ("wfs_exception_json:3", "Transient", 5), ("html_200", "Malformed", 2),
         ("empty_body_200", "Malformed", 2), ("offset_ignored", "Malformed", 2), ("total_changes_mid_crawl:99", "Malformed", 6),

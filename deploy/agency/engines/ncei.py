@@ -47,7 +47,7 @@ class Ncei(Engine):
     Options: ClassVar[type[Strict]] = NceiOptions
     FAULTS: ClassVar[frozenset[str]] = frozenset(
         {
-            "access_error", "per_second_429", "per_day_429", "offset_ignored", "page_size_capped", "total_changes_mid_crawl",
+            "access_error", "per_second_429", "quota_after_n", "offset_ignored", "page_size_capped", "total_changes_mid_crawl",
             "duplicate_rows_between_pages", "no_data", "element_missing", "no_total",
         }
     )  # fmt: skip
@@ -152,7 +152,8 @@ def _cdo(rows: Sequence[Row], asked: Asked, options: NceiOptions) -> Reply:
         return json_reply({"status": "400", "message": "The token parameter provided is not valid."}, 400)
     if (busy := asked.fault("per_second_429")) and busy.count <= busy.number(10**9):
         return json_reply({"status": "429", "message": "This token has reached its temporary request limit of 5 per second."}, 429)
-    if asked.fault("per_day_429") or not asked.spend():
+    over = asked.fault("quota_after_n")
+    if (over and over.count > over.number(1)) or not asked.spend():
         return json_reply({"status": "429", "message": "This token has reached its temporary request limit of 10000 per day."}, 429)
     try:
         begin, until = _days(params, "startdate", "enddate")

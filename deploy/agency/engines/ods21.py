@@ -56,7 +56,7 @@ class Ods(Engine):
     SECRETS: ClassVar[tuple[str, ...]] = (r"(apikey=)([^&]*)",)
     FAULTS: ClassVar[frozenset[str]] = frozenset(
         {
-            "stream_error_trailer", "clean_cut", "export_short", "daily_quota", "short_limit", "offset_ignored",
+            "stream_error_trailer", "clean_cut", "export_short", "quota_after_n", "short_limit", "offset_ignored",
             "duplicate_rows_between_pages", "total_changes_mid_crawl", "modified_churn_only", "no_version", "error_200",
             "options_ignored", "attachments_only", "202_then_200", "rows_withdrawn",
         }
@@ -92,7 +92,7 @@ class Ods(Engine):
 
 
 def _limited(asked: Asked) -> Reply | None:
-    if (over := asked.fault("daily_quota")) and over.count > over.number(0):
+    if (over := asked.fault("quota_after_n")) and over.count > over.number(1):
         midnight = (asked.now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         said = {
             "errorcode": 10002, "reset_time": f"{midnight:%Y-%m-%dT%H:%M:%SZ}", "limit_time_unit": "day", "call_limit": 10000,

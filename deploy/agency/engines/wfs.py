@@ -52,6 +52,7 @@ class Wfs(Engine):
         {
             "page_size_capped", "offset_ignored", "duplicate_rows_between_pages", "total_changes_mid_crawl", "no_data",
             "short_page_more_true", "empty_page_more_true", "wfs_exception", "wfs_exception_json", "wfs_new_ids",
+            "quota_after_n",
         }
     )  # fmt: skip
 
@@ -59,6 +60,8 @@ class Wfs(Engine):
         options = route.settings
         assert isinstance(options, WfsOptions)
         params = {name.lower(): value for name, value in asked.params.items()}
+        if (over := asked.fault("quota_after_n")) and over.count > over.number(1):
+            return exception(*EXCEPTIONS[8])
         if fault := asked.fault("wfs_exception"):
             return exception(*EXCEPTIONS[fault.number(3)])
         if fault := asked.fault("wfs_exception_json"):
