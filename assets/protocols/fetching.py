@@ -249,8 +249,10 @@ class _Fetch:
         return answer
 
     def _validators(self, step: Step) -> Validators:
-        """Of the last Ok body of the step, if there is one that a 'not modified' could stand for."""
-        if (step.ordinal, 1) not in self.keeper.earlier:
+        """Of the last Ok body of the step, where a 'not modified' could stand for it: it answered the same question."""
+        earlier = self.keeper.earlier.get((step.ordinal, 1))
+        asked = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), _UNCONDITIONAL)
+        if earlier is None or not self.keeper.answers(earlier, asked, step):
             return Validators()
         return self.deps.ledger.validators(self.feed.id, self.partition, step.ordinal)
 

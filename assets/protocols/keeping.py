@@ -14,7 +14,8 @@ from assets.archive.records import Http, StoredBody
 from assets.archive.warc import WarcWriter
 from assets.commit import reached
 from assets.protocols.kept import Kept
-from assets.protocols.kernel import NotModified, Ok, Outcome, outcome_name
+from assets.protocols.kernel import NotModified, Ok, Outcome, Request, Step, outcome_name
+from assets.protocols.queries import SPAN_PLACES
 from assets.transport.address import origin_form
 from assets.transport.exchange import Exchange
 from assets.transport.http import NAME, HttpTransport
@@ -99,6 +100,12 @@ class Keeper:
         same = self.last is not None and self._origin() == self.last.origin
         found = (b for _, b in sorted(self.earlier.items()) if same and b.provider_stamp == stamp)
         return next(found, None) or self.kept.archived(stamp, self.deps.store, self._origins)
+
+    def answers(self, body: StoredBody, asked: Request, step: Step) -> bool:
+        """Whether a body of the last fetch came in answer to this question: a date says nothing of what is at another address."""
+        if set(step.params) <= SPAN_PLACES:  # the source's address is all that is asked; a redirect may have led elsewhere
+            return self.last is not None and self.last.url == self._url
+        return body.url == PLACEHOLDER.sub("***", asked.url)
 
     def forget(self, step: int) -> None:
         """The bodies of this step that came so far are none of the fetch's: they will come again, in parts or anew."""

@@ -6,6 +6,7 @@ import gzip
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -24,6 +25,7 @@ from assets.protocols.kernel import (
 )
 from tests.loopback import Answer, Seen
 from tests.protocols.fetching_scene import (  # noqa: F401  fixtures
+    URL,
     World,
     _Plain,
     _protocols,
@@ -189,6 +191,48 @@ def test_same_etag_with_new_bytes_is_news(world: World) -> None:
     world.fetch(make_feed(), lambda seen: Answer(b"rows", headers={"ETag": '"1"'}))
     again, _ = world.fetch(make_feed(), lambda seen: Answer(b"more", headers={"ETag": '"1"'}))
     assert (again.outcome, world.bodies(again)) == ("Ok", [b"more"])
+
+
+class _Asked(_Plain):
+    """A file whose address holds what is asked for, beside the address of the source."""
+
+    def plan(self, feed: Feed, source: _Source, when: When) -> Iterable[Step]:
+        return [Step(params={"wanted": when.now.day})]
+
+    def request(self, feed: Feed, source: _Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
+        return replace(super().request(feed, source, step, cursor, validators), url=f"{source.url}?day={step.params['wanted']}")
+
+
+def _says_unchanged_to_any_condition(seen: Seen) -> Answer:
+    """As servers do that compare nothing but a date: the other file is older."""
+    if "if-none-match" in seen.headers:
+        return Answer(b"", 304)
+    return Answer(f"rows of {seen.target}".encode(), headers={"ETag": '"1"'})
+
+
+def test_another_address_is_asked_without_the_validators_of_the_first(world: World) -> None:
+    world.fetch(make_feed(), _says_unchanged_to_any_condition)
+    other, _ = world.fetch(make_feed(url=f"{URL}/of/2025"), _says_unchanged_to_any_condition)
+    assert (other.outcome, world.bodies(other)) == ("Ok", [b"rows of /rows/of/2025"])
+
+
+def test_another_question_is_asked_without_the_validators_of_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "test_file", _Asked())
+    world.fetch(make_feed(), _says_unchanged_to_any_condition)
+    assert world.fetch(make_feed(), _says_unchanged_to_any_condition)[0].outcome == "NotModified"
+    world.clock.time += timedelta(days=1)
+    next_day, _ = world.fetch(make_feed(), _says_unchanged_to_any_condition)
+    assert (next_day.outcome, world.bodies(next_day)) == ("Ok", [b"rows of /rows?day=2"])
+
+
+def test_the_validators_of_a_file_that_a_redirect_led_to_are_sent_again(world: World) -> None:
+    def answer(seen: Seen) -> Answer:
+        if seen.path != "/moved":
+            return Answer(b"there", 301, {"Location": "/moved"})
+        return _says_unchanged_to_any_condition(seen)
+
+    world.fetch(make_feed(), answer)
+    assert world.fetch(make_feed(), answer)[0].outcome == "NotModified"
 
 
 def test_a_new_stamp_around_the_same_data_is_nothing_new_but_is_archived(world: World) -> None:
