@@ -155,8 +155,8 @@ class Ecos(Protocol[EcosSource]):
         order, code = order_of(feed), fill(source.items[0], step)
         for row in records_of(body.payload, (ITEMS, "row"), order):
             if isinstance(row, dict) and (row.get("ITEM_CODE"), row.get("CYCLE")) == (code, source.cycle):
-                stamp = "/".join(str(row.get(name)) for name in ("START_TIME", "END_TIME", "DATA_CNT"))
-                return [Step(params=step.params, stamp=stamp)]
+                covered = "/".join(str(row.get(name)) for name in ("START_TIME", "END_TIME", "DATA_CNT"))
+                return [Step(params=step.params, stamp=f"{covered} {_question(source, step)}")]
         raise order.refuse(f"no item {code} of cycle {source.cycle} in table {source.table}", "its code may be another one by now")
 
     def split(self, feed: Feed, source: EcosSource, step: Step) -> Iterable[Step]:
@@ -192,6 +192,12 @@ class Ecos(Protocol[EcosSource]):
 
     def parse(self, feed: Feed, source: EcosSource, bodies: Sequence[Body]) -> RowStream:
         return rows_of(feed, source, bodies)
+
+
+def _question(source: EcosSource, step: Step) -> str:
+    """What is asked of an item, but for how far its periods reach by now: series of one table begin, end and count alike."""
+    window = source.window.model_dump_json(exclude_defaults=True) if source.window else source.first_day
+    return "/".join(str(part) for part in (source.table, source.cycle, *(fill(item, step) for item in source.items), window))
 
 
 def by_code(code: str, message: str) -> Outcome | None:

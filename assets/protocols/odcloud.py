@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -142,8 +142,10 @@ class Odcloud(Protocol[OdcloudSource]):
             uddi = newest(file.read(_SWAGGER_BYTES), feed.id)
         # queries that move with time bring other rows of the same edition
         moving = source.window is not None or "since" in places_of(dict(source.params))
-        stamp = None if moving else uddi
-        return [replace(one, params={**one.params, "uddi": uddi}, stamp=stamp) for one in step.params["steps"]]
+        return [
+            replace(one, params={**one.params, "uddi": uddi}, stamp=None if moving else _stamp(uddi, query_of(source, one)))
+            for one in step.params["steps"]
+        ]
 
     def request(self, feed: Feed, source: OdcloudSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         if step.lead:
@@ -194,6 +196,11 @@ class Odcloud(Protocol[OdcloudSource]):
 
     def parse(self, feed: Feed, source: OdcloudSource, bodies: Sequence[Body]) -> RowStream:
         return rows_of_pages(feed, bodies, ["data"])
+
+
+def _stamp(uddi: str, query: Mapping[str, str]) -> str:
+    """The edition and what is asked of it: with another condition, other rows of the same edition are wanted."""
+    return f"{uddi}?{query_string(query)}" if query else uddi
 
 
 def _said(response: Response, seen: Around | None) -> Outcome | None:

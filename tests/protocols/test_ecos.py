@@ -321,7 +321,7 @@ def test_the_look_first_stamps_what_the_item_covers(tmp_path: Path) -> None:
     rows = [covered | {"CYCLE": "M", "END_TIME": "202610"}, covered]
     text = json.dumps({"StatisticItemList": {"list_total_count": 2, "row": rows}})
     (step,) = PROTOCOL.follow(one, one.source, lead, body_of(tmp_path, text))
-    assert (step.lead, step.stamp, step.params) == (False, "19990506/20261124/9999", lead.params)
+    assert (step.lead, step.stamp, step.params) == (False, "19990506/20261124/9999 722Y001/D/0101000/2026-01-02", lead.params)
     other = feed(look_first=True, items=["0102000"])
     with pytest.raises(UnreadableSource, match="no item 0102000"):
         PROTOCOL.follow(other, other.source, lead, body_of(tmp_path, text))

@@ -201,6 +201,20 @@ def test_the_look_first_spares_the_values_until_the_item_covers_more(clean: Scen
     assert "no item 0101000" in str(clean.fails("Malformed", looking))
 
 
+def test_the_look_first_does_not_take_another_item_for_the_one_that_was_asked_for(clean: Scene) -> None:
+    """Series of one table mostly begin, end and count alike."""
+    looking = feed(size=100, look_first=True)
+    clean.serve([*rows(25), *rows(25, "9.75", item="0102000")])
+    assert clean.rows(clean.fetch(looking), looking) == read(25)
+    other = feed(size=100, look_first=True, items=["0102000"])
+    asked = clean.fetch(other)
+    assert asked.outcome == "Ok" and clean.rows(asked, other) == read(25, "9.75")
+    shorter = feed(size=100, look_first=True, items=["0102000"], first_day=FIRST_DAY + timedelta(days=10))
+    asked = clean.fetch(shorter)
+    assert asked.outcome == "Ok" and clean.rows(asked, shorter) == read(25, "9.75")[10:]
+    assert clean.fetch(shorter).outcome == "NotModified"
+
+
 @pytest.mark.parametrize("value", [{"cycle": "M"}, {"items": ["9"]}, {"table": "999Y999"}])
 def test_what_is_not_there_is_empty(clean: Scene, value: dict[str, Any]) -> None:
     assert clean.fetch(feed(**value)).outcome == "Empty"

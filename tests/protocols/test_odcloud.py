@@ -127,7 +127,7 @@ def test_the_lead_asks_without_a_key_and_leads_to_the_newest_edition(tmp_path: P
     path = tmp_path / "swagger.json"
     path.write_bytes(swagger(a="시설_20250630", c="시설_20260630", b="시설_20251231"))
     (step,) = PROTOCOL.follow(one, one.source, lead, Body(path, {}, sent.url))
-    assert (step.stamp, step.lead) == ("uddi:c", False)
+    assert (step.stamp, step.lead) == ("uddi:c?cond%5B%EA%B0%80%3A%3AEQ%5D=1", False)
     url = PROTOCOL.request(one, one.source, step, Cursor(), Validators()).url
     assert url.startswith("https://api.odcloud.kr/api/15012890/v1/uddi:c?cond%5B")
 

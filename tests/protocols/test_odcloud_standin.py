@@ -112,6 +112,17 @@ def test_the_newest_edition_is_fetched_once_and_a_newer_one_again(tmp_path: Path
         assert clean.requests[-1]["path"] == "/api/15012890/v1/uddi:22222222-newer"
 
 
+def test_another_question_is_asked_of_the_edition_that_is_there(tmp_path: Path) -> None:
+    """The edition is the same; what the feed wants of it is not."""
+    one = feed(path="15012890/v1", edition="newest", swagger=f"https://{HOST}/oas/docs")
+    with scene(tmp_path, one, rows(25), **ROUTE) as clean:
+        assert clean.rows(clean.fetch()) == read(25)
+        few = feed(path="15012890/v1", edition="newest", swagger=f"https://{HOST}/oas/docs", params={"cond[시설명::EQ]": "시설 3"})
+        asked = clean.fetch(few)
+        assert asked.outcome == "Ok" and clean.rows(asked, few) == read(25)[3:4]
+        assert clean.fetch(few).outcome == "NotModified"
+
+
 def test_brackets_as_they_are_for_a_service_that_refuses_encoded_ones(tmp_path: Path) -> None:
     one = feed(params={"cond[기준일::EQ]": "2026-06-01"}, literal_brackets=True)
     strict = {**ROUTE, "options": {**ROUTE["options"], "literal_brackets": True}}
