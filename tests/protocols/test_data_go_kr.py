@@ -250,6 +250,39 @@ def test_a_body_larger_than_the_head_is_understood_by_its_two_ends(as_xml: bool,
     assert isinstance(classify(text[:-200]), (Transient, Malformed))
 
 
+RDA = {"paging": {"page_param": "Page_No", "size_param": "Page_Size", "total": "response.body.total_Count"}}
+"""The agri-weather services of the Rural Development Administration."""
+
+
+@pytest.mark.parametrize("count", [2, 3000])
+@pytest.mark.parametrize("as_xml", [False, True])
+def test_a_total_is_read_where_it_is_declared_in_every_form_of_a_page(as_xml: bool, count: int) -> None:
+    """A page size below the total truncates without a word: only the total tells."""
+    assert "Page_No=2&Page_Size=100&" in request_url(RDA, page=2)
+    header, row = {"resultCode": "00", "resultMsg": "OK"}, {"stn": "값" * 10, "totalCount": "888", "total_Count": "777"}
+    if as_xml:
+        item = "<item><stn>값값값값값값값값값값</stn><totalCount>888</totalCount><total_Count>777</total_Count></item>"
+        said = "<header><resultCode>00</resultCode><resultMsg>OK</resultMsg></header>"
+        about = f"<rcdcnt>{count}</rcdcnt><Page_No>1</Page_No><total_Count>9001</total_Count>"
+        text = f"<response>{said}<body>{about}<items>{item * count}</items></body></response>"
+        behind = f"<response>{said}<body><items>{item * count}</items>{about}</body></response>"
+    else:
+        about_it = {"rcdcnt": count, "Page_No": "1", "total_Count": "9001"}
+        items = {"items": {"item": [row] * count}}
+        text = json.dumps({"response": {"header": header, "body": about_it | items}}, ensure_ascii=False)
+        behind = json.dumps({"response": {"header": header, "body": items | about_it}}, ensure_ascii=False)
+    for page in (text, behind):
+        assert isinstance(said_of := classify(page, source=RDA), Ok) and said_of.page.total == 9001
+
+
+def test_fields_of_rows_under_another_name_are_none_of_the_page() -> None:
+    row = {"resultCode": "77", "totalCount": "888", "numOfRows": "5", "a": "값" * 20}
+    body = {"rows": [row] * 2000, "numOfRows": 2000, "pageNo": 1, "totalCount": 9001}
+    text = json.dumps({"response": {"body": body, "header": {"resultCode": "00"}}}, ensure_ascii=False)
+    said = classify(text, source={"records": {"path": "response.body.rows"}})
+    assert isinstance(said, Ok) and (said.page.total, said.page.page_size) == (9001, 2000)
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     body=st.one_of(

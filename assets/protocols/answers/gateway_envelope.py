@@ -122,18 +122,19 @@ class Envelope:
 
 def envelope_of(response: Response, records_path: str, total_path: str) -> Envelope | None:
     """The envelope, parsed where the body is whole in `head`, else found in the head and tail. None: there is none."""
+    names = (records_path.rpartition(".")[2], total_path.rpartition(".")[2])
     text = response.head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"<"):
-        return _from_text(response.head, response.tail, response.length, xml=True)
+        return _from_text(response.head, response.tail, response.length, names, xml=True)
     if not text.startswith((b"{", b"[")):
         return None
     if response.length <= len(response.head):
         try:
             document = json.loads(text)
         except (ValueError, RecursionError):
-            return _from_text(response.head, response.tail, response.length, xml=False, ended=False)
+            return _from_text(response.head, response.tail, response.length, names, xml=False, ended=False)
         return _from_json(document, records_path, total_path)
-    return _from_text(response.head, response.tail, response.length, xml=False)
+    return _from_text(response.head, response.tail, response.length, names, xml=False)
 
 
 def _dig(value: Any, path: str) -> Any:
@@ -175,16 +176,23 @@ def _text(value: Any) -> str | None:
     return str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else None
 
 
-def _from_text(head: bytes, tail: bytes, length: int, *, xml: bool, ended: bool | None = None) -> Envelope | None:
-    """Header fields stand before the items or behind them: those of the head count first, then those of the tail."""
+def _from_text(
+    head: bytes, tail: bytes, length: int, names: tuple[str, str], *, xml: bool, ended: bool | None = None
+) -> Envelope | None:
+    """Header fields stand before the items or behind them: those of the head count first, then those of the tail.
+
+    `names`: of the items and of the total, as the feed declares them.
+    """
+    items, total = names
     start, end = head.decode("utf-8", "replace"), tail.decode("utf-8", "replace")
     # inside items a row may have columns of the same names: only what is outside them counts
-    before = _before_items(start, xml)
-    after = _after_items(end if length > len(head) else start, xml)
+    before = _before_items(start, items, xml)
+    after = _after_items(end if length > len(head) else start, items, xml)
 
     def field(name: str) -> str | None:
         for piece in (before, after):
-            pattern = rf"<{name}>\s*([^<]*?)\s*</{name}>" if xml else rf'"{name}"\s*:\s*"?([^",}}\]]*)"?'
+            it = re.escape(name)
+            pattern = rf"<{it}>\s*([^<]*?)\s*</{it}>" if xml else rf'"{it}"\s*:\s*"?([^",}}\]]*)"?'
             if found := re.search(pattern, piece):
                 return found.group(1).strip()
         return None
@@ -202,22 +210,23 @@ def _from_text(head: bytes, tail: bytes, length: int, *, xml: bool, ended: bool 
     return Envelope(
         code,
         message,
-        written_number(field("totalCount")),
+        written_number(field(total)),
         written_number(field("numOfRows")),
         written_number(field("pageNo")),
-        before != start or (("<items" if xml else '"items"') in start),
+        before != start or ((f"<{items}" if xml else f'"{items}"') in start),
         ended,
     )
 
 
-def _before_items(text: str, xml: bool) -> str:
-    found = re.search(r"<items[\s/>]", text) if xml else re.search(r'"items"\s*:\s*[\[{]', text)
+def _before_items(text: str, items: str, xml: bool) -> str:
+    it = re.escape(items)
+    found = re.search(rf"<{it}[\s/>]", text) if xml else re.search(rf'"{it}"\s*:\s*[\[{{]', text)
     return text[: found.start()] if found else text
 
 
-def _after_items(text: str, xml: bool) -> str:
+def _after_items(text: str, items: str, xml: bool) -> str:
     if xml:
-        return text[max(text.rfind("</items>"), text.rfind("</item>"), 0) :]
+        return text[max(text.rfind(f"</{items}>"), text.rfind("</item>"), 0) :]
     return text[max(text.rfind("]"), 0) :] if "]" in text else text[max(text.rfind("}", 0, max(text.rfind('"'), 0)), 0) :]
 
 
