@@ -14,8 +14,21 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from pydantic import Field
 
 from assets.protocols.answers.http_answers import conditional_get, keyed, query_string
-from assets.protocols.answers.sdmx_answers import SdmxSource, flow_of, meaning, rows_of
-from assets.protocols.kernel import Body, Cursor, Outcome, Protocol, Request, Response, SourceBase, Step, Validators, When
+from assets.protocols.answers.sdmx_answers import SdmxSource, damage, flow_of, meaning, rows_of
+from assets.protocols.kernel import (
+    Body,
+    Cursor,
+    Examined,
+    Ok,
+    Outcome,
+    Protocol,
+    Request,
+    Response,
+    SourceBase,
+    Step,
+    Validators,
+    When,
+)
 from assets.protocols.queries import fill, query_of, spans_of, steps_of
 
 if TYPE_CHECKING:
@@ -84,6 +97,9 @@ class SdmxProtocol(Protocol[S], Generic[S]):
 
     def classify(self, source: S, request: Request, response: Response) -> Outcome:
         return meaning(source, request.url, response)
+
+    def examine(self, source: S, body: Body) -> Examined:
+        return Examined(damage(body) or Ok())
 
     def provider_stamp(self, source: S, headers: Mapping[str, str], head: bytes) -> str | None:
         return flow_of(head) if source.format == "csv" else None

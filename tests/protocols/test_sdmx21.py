@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assets.feeds.model import Feed
-from assets.protocols.kernel import Cursor, Pending, Request, Response, Step, Validators, When, outcome_name
+from assets.protocols.kernel import Body, Cursor, Pending, Request, Response, Step, Validators, When, outcome_name
 from assets.protocols.sdmx21 import PROTOCOL
 from tests.protocols.standin_scene import NOW, feed_for
 
@@ -197,6 +200,30 @@ def test_headers_of_csv(body: bytes, outcome: str) -> None:
     assert outcome_name(meant(body)) == outcome
     if body.startswith(b"KEY"):
         assert outcome_name(meant(body, first_column=["KEY"])) == "Ok"
+
+
+PLAIN = b"DATAFLOW,AREA,TIME_PERIOD,OBS_VALUE\n" + b"A:B(1.0),KR,2026,1\n" * 50_000
+
+
+@pytest.mark.parametrize("url", [DATA, f"{BASE}/async/1"])
+def test_an_answer_that_comes_packed_means_what_is_in_it(url: str) -> None:
+    """Eurostat's compressed=true: a gzip, with no word of it in the headers."""
+    assert outcome_name(meant(gzip.compress(PLAIN), url=url, headers={})) == "Ok"
+    assert outcome_name(meant(gzip.compress(PLAIN[:36]), url=url, headers={})) == "Empty"
+    assert outcome_name(meant(gzip.compress(b"KEY,AREA,TIME_PERIOD,OBS_VALUE\nx,KR,2026,1\n"), url=url)) == "Malformed"
+    assert meant(gzip.compress(footer("EXTRACTION_TOO_BIG")), url=url).too_large
+    assert outcome_name(meant(gzip.compress(PLAIN), 503, url=url)) == "Transient"
+    assert outcome_name(meant(b"\x1f\x8b\x08 and then nothing of the kind", url=url)) == "Malformed"
+
+
+def test_a_packed_answer_is_proved_to_its_end(tmp_path: Path) -> None:
+    packed, one = gzip.compress(os.urandom(200_000)), feed()
+    for name, data, outcome in (
+        ("whole", packed, "Ok"), ("cut", packed[:-9], "Transient"), ("damaged", packed[:-6] + b"\0\0" + packed[-4:], "Malformed"),
+    ):  # fmt: skip
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert outcome_name(PROTOCOL.examine(one.source, Body(path, {}, DATA)).outcome) == outcome
 
 
 def test_a_table_without_its_last_line_end_is_whole_only_where_its_length_was_promised() -> None:

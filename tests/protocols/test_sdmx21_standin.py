@@ -197,6 +197,15 @@ def test_flags_of_tsv_stand_beside_the_value_and_its_marker_in_its_status(clean:
     assert staged is not None and [(str(v), s) for v, s in found] == [("0.5", None), ("None", ":")]
 
 
+@pytest.mark.parametrize(("form", "word"), [("csv", "SDMX-CSV"), ("tsv", "TSV")])
+@pytest.mark.parametrize("fault", ["", "async_footer:1"])
+def test_answers_that_come_packed_are_read(clean: Scene, form: str, word: str, fault: str) -> None:
+    one = feed(format=form, params={"format": word, "compressed": "true"})
+    clean.fault(*[fault] if fault else [])
+    record = clean.fetch(one)
+    assert sorted(clean.rows(record, one)) == sorted(read(12))
+
+
 def test_tables_without_a_header_of_tsv_are_refused(clean: Scene) -> None:
     clean.fails("Malformed", feed(COLUMNS, format="tsv", params={"format": "SDMX-CSV"}))
     assert len(clean.requests) == 2

@@ -6,9 +6,15 @@ Shared by sdmx21 and sdmx30 (protocols.md 3.7). How a query is put is each proto
 from __future__ import annotations
 
 import csv
+import gzip
 import html
 import re
+import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -17,6 +23,7 @@ from assets.protocols.answers.file_answers import is_json
 from assets.protocols.answers.http_answers import by_status
 from assets.protocols.answers.json_pages import rows_of_records
 from assets.protocols.kernel import (
+    HEAD_BYTES,
     AuthFailed,
     BadRequest,
     Body,
@@ -35,6 +42,8 @@ from assets.tables.readers.magic import NAMES, kind_of
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
+    from assets.payload import Payload
+    from assets.tables.readers.batches import Order
     from assets.tables.readers.decoding import Utf8File
     from assets.tables.rows import RowStream
 
@@ -77,6 +86,9 @@ def meaning(source: SdmxSource, url: str, response: Response) -> Outcome:
     by = by_status(response.status, response.headers)
     if isinstance(by, NotModified):
         return by
+    if kind == "gzip" and by is None:
+        response = _unpacked(response)
+        kind = kind_of(response.head)
     if kind == "xml" and (said := _said(source, by, response.head)) is not None:
         return Gone("the data structure is not there") if asked == "structure" and isinstance(said, Empty) else said
     if response.status == 404 and asked == "poll":
@@ -100,9 +112,38 @@ def meaning(source: SdmxSource, url: str, response: Response) -> Outcome:
             if kind == "xml" and _STRUCTURE.search(response.head + response.tail)
             else Malformed("no data structure in the answer")
         )
-    if asked == "poll" and kind in ("zip", "gzip"):
+    if asked == "poll" and kind == "zip":
         return Ok()
     return _table(source, kind, response)
+
+
+def _unpacked(response: Response) -> Response:
+    """What is seen of an answer that comes packed (compressed=true), itself where that is nothing. `damage` proves its end."""
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        head = unpacking.decompress(response.head, HEAD_BYTES)
+    except zlib.error:
+        return response
+    whole = unpacking.eof and not unpacking.unused_data
+    length = len(head) if whole else max(response.length, HEAD_BYTES + 1)
+    return replace(response, head=head, tail=head if whole else b"\n", length=length)
+
+
+def damage(body: Body) -> Outcome | None:
+    """Why a packed body cannot be unpacked to its end; None where it can, or is not packed. Never raises."""
+    with body.payload.open() as file:
+        if kind_of(file.read(8192)) != "gzip":
+            return None
+        file.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=file) as packed:
+                while packed.read(_PIECE):
+                    pass
+        except EOFError:
+            return Transient("the packed answer ends early")
+        except (OSError, zlib.error):
+            return Malformed("the packed answer is damaged")
+    return None
 
 
 def _said(source: SdmxSource, by: Outcome | None, head: bytes) -> Outcome | None:
@@ -196,7 +237,7 @@ def rows_of(feed: Feed, source: SdmxSource, bodies: Sequence[Body]) -> RowStream
 
 
 def _packing(body: Body) -> str:
-    """The ending that the body's first bytes deserve: an export that was waited for may come packed."""
+    """The ending that the body's first bytes deserve: with compressed=true it comes packed, an export perhaps anyhow."""
     with body.payload.open() as file:
         return {"zip": "zip", "gzip": "gz"}.get(kind_of(file.read(8192)), "csv")
 
@@ -208,7 +249,10 @@ def _melted(feed: Feed, bodies: Sequence[Body]) -> Iterator[dict[str, Any]]:
 
     order = order_of(feed)
     for body in bodies:
-        with open_utf8(body.payload, declared=order.encoding, korean=order.korean, where=order.where) as file:
+        with (
+            _plain(body, order) as payload,
+            open_utf8(payload, declared=order.encoding, korean=order.korean, where=order.where) as file,
+        ):
             lines = _lines(file)
             first, *periods = next(lines, "").split("\t")
             names, slash, time = first.rpartition("\\")
@@ -228,6 +272,19 @@ def _melted(feed: Feed, bodies: Sequence[Body]) -> Iterator[dict[str, Any]]:
                         "OBS_VALUE": value,
                         "OBS_FLAG": flag.strip(),
                     }
+
+
+@contextmanager
+def _plain(body: Body, order: Order) -> Iterator[Payload | Path]:
+    """The body, unpacked for as long as it is read where it comes packed."""
+    from assets.tables.readers.container import unpack_gzip
+    from assets.tables.readers.spec import Unpacking
+
+    if _packing(body) != "gz":
+        yield body.payload
+        return
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=body.path.parent) as folder:
+        yield unpack_gzip(body.path, Unpacking(), Path(folder) / "member", order.where)
 
 
 def _lines(file: Utf8File) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,8 @@ class SdmxEngine(Engine):
         if not rows:
             return error("100", "No results found")
         reply = table(options, rows, form)
+        if asked.params.get("compressed") == "true":
+            reply = Reply(200, {"content-type": "application/gzip"}, gzip.compress(reply.body, mtime=0))
         fault = asked.fault("async_footer")
         if fault is None and (options.synchronous is None or len(rows) <= options.synchronous):
             return reply.with_headers(etag=etag_of(reply.body), last_modified=http_date(source.modified))
