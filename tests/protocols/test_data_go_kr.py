@@ -193,6 +193,12 @@ def test_plain_text_of_the_new_gateway(text: str, status: int, outcome: type) ->
     assert isinstance(classify(text, status), outcome)
 
 
+@pytest.mark.parametrize(("body", "status"), [(gateway_xml("30"), 200), ("Forbidden", 403)])
+def test_a_key_may_not_have_reached_the_agencys_server_yet(body: str, status: int) -> None:
+    """For two days after an approval these are no mistake of anybody's, and a later run finds the key there."""
+    assert isinstance(said := classify(body, status), AuthFailed) and "48 hours" in said.reason
+
+
 def test_other_bodies_that_are_no_page() -> None:
     assert isinstance(said := classify(b""), Malformed) and "cap" in said.reason
     assert isinstance(classify("<!DOCTYPE html><html><body>점검 중</body></html>"), Malformed)

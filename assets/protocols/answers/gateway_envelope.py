@@ -34,6 +34,8 @@ LONG_WAIT_S = 1800.0
 PER_SECOND_WAIT_S = 2.0
 """After code 23, the allowance of a second is used up."""
 
+_ON_ITS_WAY = "for up to 48 hours after an approval the agency's server may not know the key yet; later runs ask again"
+
 # --- the code table ------------------------------------------------------------------------------------------------------
 
 _CODES: dict[str, tuple[str, Callable[[str], Outcome]]] = {
@@ -79,13 +81,13 @@ def by_code(code: str, message: str, nodata: Literal["empty", "retry"] = "empty"
         return Malformed(f"result code '{code[:20]}', which the gateway's table does not have")
     number = next(n for n, e in _CODES.items() if e is entry)
     name, outcome = entry
-    why = f"{number} {name}"
+    why = f"{number} {name}" + (f"; {_ON_ITS_WAY}" if number == "30" else "")
     return Transient(why) if number == "03" and nodata == "retry" else outcome(why)
 
 
 _PLAIN: tuple[tuple[str, Outcome], ...] = (
     ("unauthorized", AuthFailed("Unauthorized: the key is missing or invalid")),
-    ("forbidden", AuthFailed("Forbidden: this API was not applied for or is not approved yet")),
+    ("forbidden", AuthFailed(f"Forbidden: this API was not applied for or is not approved yet; {_ON_ITS_WAY}")),
     ("api not found", Gone("API not found: the address is wrong or retired")),
     ("api rate limit exceeded", RateLimited(None, "API rate limit exceeded")),
     ("api token quota exceeded", QuotaExhausted(None, "API token quota exceeded")),
