@@ -94,6 +94,7 @@ class Ckan(Protocol[CkanSource]):
         query = query_of(source, step)
         if source.action == "datastore_search":
             query |= {"resource_id": source.resource_id or "", "include_total": "true"}
+            query |= {"q": _as_json(query["q"])} if "q" in query else {}
             if source.filters:
                 query["filters"] = json.dumps({name: _filled(v, step) for name, v in source.filters.items()}, ensure_ascii=False)
         else:
@@ -137,6 +138,15 @@ def _filled(value: Any, step: Step) -> Any:
     if isinstance(value, tuple):
         return [_filled(one, step) for one in value]
     return fill(value, step) if isinstance(value, str) else value
+
+
+def _as_json(q: str) -> str:
+    """What a table is searched for, which must itself be JSON in a GET: text in quotes, or an object by column."""
+    try:
+        told = json.loads(q)
+    except ValueError:
+        told = None
+    return q if isinstance(told, str | dict) else json.dumps(q, ensure_ascii=False)
 
 
 def _refused(found: Around, by: Outcome | None) -> Outcome:

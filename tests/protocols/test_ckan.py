@@ -80,6 +80,22 @@ def test_a_table_is_asked_in_the_order_of_its_ids_with_filters_as_json() -> None
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("q", "sent"),
+    [
+        ("서울 강", '"서울 강"'),
+        ("2026", '"2026"'),
+        ('"서울"', '"서울"'),
+        ('{"city": "서울"}', '{"city": "서울"}'),
+        ("{city", '"{city"'),
+    ],
+)
+def test_words_that_a_table_is_searched_for_are_sent_as_json(q: str, sent: str) -> None:
+    """ckan/ckan#4327: in a GET q must itself be JSON; of a catalogue it is a query of the search engine."""
+    assert query(request(table(params={"q": q})))["q"] == sent
+    assert query(request(catalogue(params={"q": q})))["q"] == q
+
+
 def test_a_catalogue_is_asked_for_what_changed_since_the_last_fetch() -> None:
     feed = catalogue(params={"fq": "metadata_modified:[{since:%Y-%m-%dT%H:%M:%SZ} TO *]"})
     order = {"q": "*:*", "sort": "metadata_modified asc, id asc", "rows": "10", "start": "0"}
