@@ -168,6 +168,7 @@ def test_what_cannot_be_halved_fails_with_the_agencys_reason(clean: Scene, tmp_p
     world, feed = fresh(clean, tmp_path), kosis(newest=3)
     error = world.fails("BadRequest", feed)
     assert "error 31" in str(error) and len(world.requests) == 2
+    assert "[ALL]" in str(error), "what can be listed can be asked in parts"
 
 
 @pytest.mark.parametrize(

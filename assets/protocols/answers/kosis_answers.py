@@ -84,7 +84,9 @@ def by_code(code: str, words: str, headers: Mapping[str, str], lead: bool) -> Ou
     if code == "30":
         return BadRequest(f"{reason} ({NO_UPDATES})") if lead else Empty(reason)
     if code in ("31", "41"):
-        return BadRequest(reason, too_large=True)
+        return BadRequest(
+            f"{reason} (where it cannot be halved: list the codes of items and classes in place of [ALL])", too_large=True
+        )
     if code == "40":
         return RateLimited(retry_after(headers) or _MINUTE_S, reason)
     return Transient(reason) if code == "50" else Malformed(reason)
