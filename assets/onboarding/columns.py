@@ -53,7 +53,7 @@ _TIMES = (
     "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y.%m.%d %H:%M", "%Y/%m/%d %H:%M",
     "%Y/%m/%d %H:%M:%S", "%Y%m%d%H%M%S", "%Y%m%d%H%M",
 )  # fmt: skip
-_PERIOD = re.compile(r"(?:19|20)\d{2}(?:[-.]?(?:0[1-9]|1[0-2])|[-. ]?Q[1-4]|[-. ]?S[12])")
+_PERIOD = re.compile(r"(?:19|20)\d{2}(?:[-.]?(?:0[1-9]|1[0-2])|[-. ]?Q[1-4]|[-. ]?S[12]|[. ][1-4]/4)")
 _DURATION = re.compile(r"(\d{1,4}):[0-5]\d:[0-5]\d")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -156,7 +156,7 @@ def _column(name: str, source: str, values: Sequence[str | None]) -> Guess:
 def _as_period(source: str, values: Sequence[str]) -> Guess | None:
     if not all(_PERIOD.fullmatch(value) for value in values):
         return None
-    return Guess("", "", {"type": "period", "max_length": 7}, why=f"periods like {values[0]}")
+    return Guess("", "", {"type": "period", "max_length": max(7, *map(len, values))}, why=f"periods like {values[0]}")
 
 
 def _as_date(source: str, values: Sequence[str]) -> Guess | None:
