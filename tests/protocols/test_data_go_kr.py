@@ -175,6 +175,23 @@ def test_words_without_a_known_code_and_unknown_codes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "outcome"),
+    [
+        ("APPLICATION_ERROR", Transient), ("DB_ERROR", Transient), ("NODATA_ERROR", Empty), ("NO_DATA", Empty),
+        ("HTTP_ERROR", Transient), ("SERVICETIMEOUT_ERROR", Transient), ("SERVICETIME_OUT", Transient),
+        ("INVALID_REQUEST_PARAMETER_ERROR", BadRequest), ("NO_MANDATORY_REQUEST_PARAMETERS_ERROR", BadRequest),
+        ("NO_OPENAPI_SERVICE_ERROR", Gone), ("SERVICE_ACCESS_DENIED_ERROR", AuthFailed),
+        ("TEMPORARILY_DISABLE_THE_SERVICEKEY_ERROR", Transient),
+        ("LIMITED_NUMBER_OF_SERVICE_REQUESTS_EXCEEDS_ERROR", QuotaExhausted), ("DEADLINE_HAS_EXPIRED_ERROR", AuthFailed),
+        ("UNREGISTERED_IP_ERROR", AuthFailed), ("UNSIGNED_CALL_ERROR", AuthFailed), ("UNKNOWN_ERROR", Transient),
+    ],
+)  # fmt: skip
+def test_a_word_without_its_number_means_the_same(word: str, outcome: type) -> None:
+    assert isinstance(classify(gateway_xml("", word)), outcome)
+    assert isinstance(classify(json.dumps({"response": {"header": {"resultCode": word, "resultMsg": "x"}}})), outcome)
+
+
+@pytest.mark.parametrize(
     ("text", "status", "outcome"),
     [
         ("Unauthorized", 401, AuthFailed),
@@ -207,6 +224,10 @@ def test_other_bodies_that_are_no_page() -> None:
     assert isinstance(classify(envelope([{"a": 1}])[:-30]), Transient)
     assert isinstance(classify(envelope([{"a": 1}]), complete=False), Transient)
     assert isinstance(classify("nothing here", 503), Transient)
+    assert isinstance(classify(gateway_xml("77"), 503), Transient)
+    assert isinstance(classify('{"response":{"header":{"resultCode":"00"},"body":{}}}'), Malformed)
+    assert isinstance(classify("<response><header><resultCode>00</resultCode></header><body/></response>"), Malformed)
+    assert isinstance(classify("<r><header><resultCode>00</resultCode></header><items><item>1</item></items>"), Transient)
     assert isinstance(classify(gateway_xml("22"), 500), QuotaExhausted)
 
 
@@ -357,6 +378,8 @@ def test_rows_of_json_and_xml_pages_are_the_same(tmp_path: Path) -> None:
     one = "<response><header/><body><items><item><a>다</a><b>&lt;3&gt;</b></item></items></body></response>".encode()
     none = b"<response><header/><body><items/></body></response>"
     assert rows_of(tmp_path, as_json) == rows_of(tmp_path, as_xml) == [("가", "1.50", 1), ("나", "", 2)]
+    past = b"<response><header/><body/></response>"
+    assert rows_of(tmp_path, as_xml, past, as_json)[2:] == [("가", "1.50", 3), ("나", "", 4)]
     assert rows_of(tmp_path, as_xml, one, none, as_json)[2:] == [("다", "<3>", 3), ("가", "1.50", 4), ("나", "", 5)]
 
 
@@ -381,6 +404,22 @@ def test_numbers_keep_their_digits_and_a_row_that_is_no_object_is_told(tmp_path:
 def test_hostile_pages_raise_unreadable_source_only(page: bytes, tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource):
         rows_of(tmp_path, page)
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        (b"", "cap"),
+        (b"<a><b></a>", "no well-formed XML at line 1"),
+        (b'<!DOCTYPE r [<!ENTITY a "b">]><response><body><items><item><a>&a;</a></item></items></body></response>', "DOCTYPE"),
+        (b'{"response": [', "a page is"),
+        (b'{"other": 1}', "no 'response' on the path"),
+    ],
+)
+def test_what_is_wrong_with_a_page_is_told(page: bytes, why: str, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableSource, match=why) as told:
+        rows_of(tmp_path, page, columns=("a",), missing_columns="null")
+    assert why in f"{told.value.what} {told.value.mend}"
 
 
 def test_a_column_that_no_row_has_is_refused(tmp_path: Path) -> None:

@@ -187,7 +187,8 @@ def test_rows_are_counted_by_what_matched() -> None:
     assert classify(ENVELOPE | {"data": [{"시설명": "가"}]}) == Ok(PageInfo(total=37, page_size=100, page_number=1))
     assert outcome(ENVELOPE | {"matchCount": 0, "currentCount": 0, "data": []}) == "Empty"
     assert classify({"page": 1, "perPage": 10, "totalCount": "5", "data": []}).page.total == 5
-    assert outcome({"page": 1, "totalCount": 5, "data": []}, url=f"{URL}?cond%5B%EA%B0%80%3A%3AEQ%5D=1") == "Malformed"
+    for condition in ("cond%5B%EA%B0%80%3A%3AEQ%5D=1", "cond[%EA%B0%80%3A%3AEQ]=1"):
+        assert outcome({"page": 1, "totalCount": 5, "data": []}, url=f"{URL}?{condition}") == "Malformed"
 
 
 @pytest.mark.parametrize(

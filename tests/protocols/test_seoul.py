@@ -196,6 +196,7 @@ def test_the_sample_key_is_told_what_is_the_matter() -> None:
         (page([ROW])[:-30], 200, Transient),
         (page([ROW], total=None), 200, Malformed),
         (page([ROW], root="rentBikeStatus"), 200, Ok),
+        (page([ROW | {"CODE": "INFO-200", "list_total_count": 9}]), 200, Ok),
         ('{"CardSubwayStatsNew":{"list_total_count":0,"RESULT":{"CODE":"INFO-000","MESSAGE":""}}}', 200, Empty),
         ('{"CardSubwayStatsNew":{"list_total_count":7,"RESULT":{"CODE":"INFO-000","MESSAGE":""}}}', 200, Malformed),
     ],
@@ -210,6 +211,16 @@ def test_a_cut_connection_and_the_wrong_type() -> None:
     assert isinstance(classify(as_xml), Malformed) and isinstance(classify(page([ROW]), type="xml"), Malformed)
     assert isinstance(said := classify(as_xml, type="xml"), Ok) and said.page.total == 1
     assert isinstance(classify(as_xml[:-9], type="xml"), Transient)
+
+
+def test_columns_of_a_row_are_no_words_of_the_page_and_errors_come_in_both_spellings_of_xml() -> None:
+    in_xml = xml_page("CardSubwayStatsNew", 1, [ROW | {"MESSAGE": "x", "list_total_count": "9"}], "INFO-000").body
+    without = in_xml.replace(b"<list_total_count>1</list_total_count>", b"")
+    assert isinstance(said := classify(in_xml, type="xml"), Ok) and said.page.total == 1
+    assert isinstance(said := classify(without, type="xml"), Malformed) and "total" in said.reason
+    wrapped = "<errorMessage><status>500</status><code>INFO-200</code><message>해당하는 데이터가 없습니다.</message></errorMessage>"
+    for kind in ("json", "xml"):
+        assert isinstance(said := classify(wrapped, type=kind), Empty) and "해당하는" in said.reason
 
 
 def test_a_page_larger_than_what_is_seen_of_it() -> None:
