@@ -149,6 +149,13 @@ def test_all_pages_once_in_json_and_in_xml(clean: Scene) -> None:
     assert clean.rows(clean.fetch(in_xml), in_xml) == read(25)
 
 
+def test_one_row_is_an_object_and_none_an_empty_text(clean: Scene) -> None:
+    clean.fault("one_item_object")
+    assert clean.rows(clean.fetch()) == read(1)
+    clean.fault("zero_item_empty_string")
+    assert clean.fetch().outcome == "Empty"
+
+
 def test_a_column_in_params_filters(clean: Scene) -> None:
     odd = feed(params={"insttNm": "구 1"})
     assert clean.rows(clean.fetch(odd), odd) == read(25)[1::2]

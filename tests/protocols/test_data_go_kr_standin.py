@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.protocols.standin_scene import Scene, feed_for, fetch_on_paper, paper, scene
+from tests.protocols.standin_scene import KEY, Scene, feed_for, fetch_on_paper, fill, paper, scene
 
 ROUTE: dict[str, Any] = {"kind": "data_go_kr", "host": "apis.data.go.kr", "path": "/1613000/Service/op", "per_day": 1000}
 BASE = "https://apis.data.go.kr/1613000/Service"
@@ -98,6 +99,21 @@ def test_each_fault_has_its_outcome_and_is_asked_as_often_as_it_may(clean: Scene
     clean.fault(fault)
     clean.fails(outcome)
     assert len(clean.requests) == asked
+
+
+def test_one_row_is_an_object_and_none_an_empty_text(clean: Scene) -> None:
+    clean.fault("one_item_object")
+    assert clean.rows(clean.fetch()) == read(1) and len(clean.requests) == 1
+    clean.fault("zero_item_empty_string")
+    assert clean.fetch().outcome == "Empty"
+
+
+def test_a_page_too_many_is_answered_with_nothing_and_code_00(clean: Scene) -> None:
+    """Other clients ask for total // rows + 1 pages."""
+    query = fill("serviceKey={secret:KEY}&pageNo=4&numOfRows=10&_type=json", KEY)
+    reply, _ = clean.agency.reply("GET", "apis.data.go.kr", ROUTE["path"], query, {}, b"")
+    said = json.loads(reply.body)["response"]
+    assert (said["header"]["resultCode"], said["body"]["items"], said["body"]["totalCount"]) == ("00", "", 25)
 
 
 @pytest.mark.parametrize(
