@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from assets.protocols.kernel import (
     Validators,
     When,
 )
+from tests.loopback import Answer
+from tests.protocols.fetching_scene import World, world  # noqa: F401  fixtures
 
 URL = "https://files.example.go.kr/a/rows.csv"
 
@@ -186,6 +189,55 @@ def test_success_that_is_the_promised_file(body: bytes, source: dict[str, Any]) 
 
 def test_a_cut_connection_is_transient() -> None:
     assert isinstance(classify(complete=False), Transient)
+
+
+# --- change -------------------------------------------------------------------------------------------------------------
+
+
+def zipped(members: dict[str, bytes], year: int = 2026, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, (year, 1, 1, 0, 0, 0))
+            archive.writestr(info, data, method)
+    return out.getvalue()
+
+
+TWO = {"a.csv": b"a\n1\n", "b.csv": b"a\n2\n", "readme.txt": b"as of May"}
+
+
+@pytest.mark.parametrize(
+    ("again", "outcome"),
+    [
+        (zipped(dict(reversed(TWO.items()))), "NotModified"),
+        (zipped(TWO, year=2025), "NotModified"),
+        (zipped(TWO, method=zipfile.ZIP_STORED), "NotModified"),
+        (zipped(TWO | {"readme.txt": b"as of June"}), "NotModified"),
+        (zipped(TWO | {"b.csv": b"a\n3\n"}), "Ok"),
+        (zipped({"a.csv": TWO["b.csv"], "b.csv": TWO["a.csv"]}), "Ok"),
+        (zipped(TWO | {"c.csv": b"a\n"}), "Ok"),
+        (zipped(TWO)[:-30], "Ok"),
+    ],
+    ids=["order", "dates", "method", "another member", "a row", "names changed places", "one more", "damaged"],
+)
+def test_of_a_zip_the_members_are_compared_and_not_the_archive(again: bytes, outcome: str, world: World) -> None:
+    """pudl-archiver#712, #735: new editions with sorted names, and the data had not changed."""
+    feed = feed_of({"url": "http://agency.example/rows.zip", "member": "*.csv"})
+    assert world.fetch(feed, lambda seen: Answer(zipped(TWO)))[0].outcome == "Ok"
+    record, _ = world.fetch(feed, lambda seen: Answer(again))
+    assert record.outcome == outcome
+    assert again in world.warc(record), "what came is archived all the same"
+
+
+def test_of_a_gzip_the_content_is_compared(world: World) -> None:
+    feed = feed_of({"url": "http://agency.example/rows.csv.gz"})
+    for data, mtime, outcome in (
+        (b"a\n1\n", 1, "Ok"),
+        (b"a\n1\n", 2, "NotModified"),
+        (b"a\n2\n", 3, "Ok"),
+        (b"a\n2\n", 3, "NotModified"),
+    ):
+        assert world.fetch(feed, lambda seen, d=data, m=mtime: Answer(gzip.compress(d, mtime=m)))[0].outcome == outcome  # type: ignore[misc]
 
 
 @settings(max_examples=500, deadline=None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import gzip
+import hashlib
 import lzma
 import re
 import stat
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from assets.errors import UnreadableSource
-from assets.tables.readers.spec import Unpacking
+from assets.tables.readers.spec import Container, Unpacking
 
 _PIECE = 1024 * 1024
 _FREE = 1024 * 1024
@@ -165,6 +166,30 @@ def unpack_gzip(path: Path, limits: Unpacking, target: Path, where: str = "") ->
     except (gzip.BadGzipFile, zlib.error):
         raise _refuse("the gzip file is damaged (its checksum or a block is wrong)", where, _MEND) from None
     return target
+
+
+def content_sha256(path: Path, packed: Container, pattern: str, limits: Unpacking, where: str = "") -> str:
+    """Hex digest of what is packed: of the chosen members of a ZIP by name, or of a gzip. Order, dates and method are none of it.
+
+    Raises UnreadableSource on what is damaged or beyond the limits.
+    """
+    whole = hashlib.sha256()
+    if packed == "gzip":
+        try:
+            with gzip.open(path) as source:
+                for piece in _limited(source, path.stat().st_size, limits, "the gzip file", where):
+                    whole.update(piece)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise _refuse("the gzip file is damaged or truncated", where, _MEND) from None
+        return whole.hexdigest()
+    hits = chosen(path, pattern, limits, where)
+    with opened(path, where) as archive:
+        for name, info in hits:
+            digest = hashlib.sha256()
+            for piece in inflated(archive, info, name, limits, where):
+                digest.update(piece)
+            whole.update(f"{digest.hexdigest()} {name}\n".encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()
 
 
 def _refuse(what: str, where: str, mend: str) -> UnreadableSource:
