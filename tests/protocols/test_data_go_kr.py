@@ -1,4 +1,4 @@
-"""data_go_kr: what is sent, what every form of answer means, and the shapes of items."""
+"""data_go_kr: what is sent, what every form of answer means, and a declaration in YAML."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.errors import UnreadableSource
 from assets.feeds.load import load_feed
-from assets.feeds.model import Feed
-from assets.protocols.answers.gateway_envelope import normalise_items
 from assets.protocols.data_go_kr import PROTOCOL, DataGoKrSource
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
-    Body,
     Cursor,
     Empty,
     Gone,
@@ -33,59 +29,7 @@ from assets.protocols.kernel import (
     Transient,
     Validators,
 )
-
-BASE = "https://apis.data.go.kr/B552584/ArpltnInforInqireSvc"
-
-
-def feed_of(source: dict[str, Any] | None = None, columns: tuple[str, ...] = ("a", "b"), **contract: Any) -> Feed:
-    return Feed.model_validate(
-        {
-            "id": "kr.test.gateway",
-            "title": "t",
-            "agency": {"name": "기관", "country": "KR"},
-            "licence": {"id": "KOGL-1", "url": "https://www.kogl.or.kr"},
-            "schedule": {"cron": "5 * * * *"},
-            "source": {"protocol": "data_go_kr", "base_url": BASE, "operation": "op"} | (source or {}),
-            "contract": {"columns": [{"name": c} for c in columns]} | contract,
-        }
-    )
-
-
-def classify(
-    body: bytes | str, status: int = 200, source: dict[str, Any] | None = None, page: int = 1, complete: bool = True
-) -> Outcome:
-    raw = body.encode() if isinstance(body, str) else body
-    declared = feed_of(source).source
-    return PROTOCOL.classify(declared, Request(BASE, page=page), Response.of(raw, status, {}, complete))
-
-
-def rows_of(tmp_path: Path, *pages: bytes, columns: tuple[str, ...] = ("a", "b"), **contract: Any) -> list[tuple[str | None, ...]]:
-    bodies = []
-    for i, page in enumerate(pages, 1):
-        path = tmp_path / f"page-{i}"
-        path.write_bytes(page)
-        bodies.append(Body(path, {}, BASE, page=i))
-    feed = feed_of(columns=columns, **contract)
-    stream = PROTOCOL.parse(feed, feed.source, bodies)
-    out = []
-    for batch in stream.batches:
-        out += list(zip(*[c.to_pylist() for c in batch.columns[: len(columns) + 1]], strict=True))
-    assert len(out) == stream.records_read
-    return out
-
-
-def envelope(items: Any, total: Any = 2, size: Any = 10, page: Any = 1, code: str = "00") -> str:
-    body = {"dataType": "JSON", "items": items, "pageNo": page, "numOfRows": size, "totalCount": total}
-    return json.dumps({"response": {"header": {"resultCode": code, "resultMsg": "NORMAL_SERVICE"}, "body": body}})
-
-
-def gateway_xml(code: str, word: str = "X") -> str:
-    return (
-        "<OpenAPI_ServiceResponse><cmmMsgHeader>\n <errMsg>SERVICE ERROR</errMsg>\n"
-        f" <returnAuthMsg>{word}</returnAuthMsg>\n <returnReasonCode>{code}</returnReasonCode>\n"
-        "</cmmMsgHeader></OpenAPI_ServiceResponse>"
-    )
-
+from tests.protocols.data_go_kr_scene import BASE, classify, envelope, feed_of, gateway_xml
 
 # --- the request ---------------------------------------------------------------------------------------------------------
 
@@ -345,87 +289,7 @@ def test_classify_is_total(body: bytes, status: int, headers: dict[str, str], co
         assert not isinstance(once, Ok)
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("items", "rows"),
-    [
-        ({"item": [{"a": "1"}, {"a": "2"}]}, 2),
-        ({"item": {"a": "1"}}, 1),
-        ([{"a": "1"}, {"a": "2"}], 2),
-        ({"a": "1"}, 1),
-        ("", 0),
-        ({}, 0),
-        ([], 0),
-        (None, 0),
-        ({"item": ""}, 0),
-        ({"item": []}, 0),
-        ("  ", 0),
-    ],
-)
-def test_all_shapes_of_items(items: Any, rows: int, tmp_path: Path) -> None:
-    assert len(normalise_items(items)) == rows
-    assert len(rows_of(tmp_path, envelope(items).encode(), columns=("a",))) == rows
-
-
-def test_rows_of_json_and_xml_pages_are_the_same(tmp_path: Path) -> None:
-    as_json = envelope({"item": [{"a": "가", "b": "1.50"}, {"a": "나", "b": ""}]}).encode()
-    as_xml = (
-        "<?xml version='1.0' encoding='UTF-8'?><response><header><resultCode>00</resultCode></header><body><items>"
-        "<item><a>가</a><b>1.50</b></item><item><a>나</a><b></b></item></items><totalCount>2</totalCount></body></response>"
-    ).encode()
-    one = "<response><header/><body><items><item><a>다</a><b>&lt;3&gt;</b></item></items></body></response>".encode()
-    none = b"<response><header/><body><items/></body></response>"
-    assert rows_of(tmp_path, as_json) == rows_of(tmp_path, as_xml) == [("가", "1.50", 1), ("나", "", 2)]
-    past = b"<response><header/><body/></response>"
-    assert rows_of(tmp_path, as_xml, past, as_json)[2:] == [("가", "1.50", 3), ("나", "", 4)]
-    assert rows_of(tmp_path, as_xml, one, none, as_json)[2:] == [("다", "<3>", 3), ("가", "1.50", 4), ("나", "", 5)]
-
-
-def test_numbers_keep_their_digits_and_a_row_that_is_no_object_is_told(tmp_path: Path) -> None:
-    page = b'{"response":{"header":{"resultCode":"00"},"body":{"items":[{"a":12345678901234567890.10,"b":null},7]}}}'
-    assert rows_of(tmp_path, page) == [("12345678901234567890.1", None, 1), (None, None, 2)]
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        b"",
-        b"{",
-        b"<a>",
-        b"[1]",
-        b'{"x":1}',
-        b"\xff\xfe\x00",
-        b"[" * 100_000,
-        b'<!DOCTYPE r [<!ENTITY a "b">]><response><body><items><item><a>&a;</a></item></items></body></response>',
-    ],
-)
-def test_hostile_pages_raise_unreadable_source_only(page: bytes, tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSource):
-        rows_of(tmp_path, page)
-
-
-@pytest.mark.parametrize(
-    ("page", "why"),
-    [
-        (b"", "cap"),
-        (b"<a><b></a>", "no well-formed XML at line 1"),
-        (b'<!DOCTYPE r [<!ENTITY a "b">]><response><body><items><item><a>&a;</a></item></items></body></response>', "DOCTYPE"),
-        (b'{"response": [', "a page is"),
-        (b'{"other": 1}', "no 'response' on the path"),
-    ],
-)
-def test_what_is_wrong_with_a_page_is_told(page: bytes, why: str, tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSource, match=why) as told:
-        rows_of(tmp_path, page, columns=("a",), missing_columns="null")
-    assert why in f"{told.value.what} {told.value.mend}"
-
-
-def test_a_column_that_no_row_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSource, match="'b' missing"):
-        rows_of(tmp_path, envelope([{"a": 1}]).encode())
-    assert rows_of(tmp_path, envelope([{"a": 1}]).encode(), missing_columns="null") == [("1", None, 1)]
+# --- the declaration -------------------------------------------------------------------------------------------------------
 
 
 def test_a_declaration_in_yaml_takes_windows_lists_and_part_of_the_defaults(tmp_path: Path) -> None:
