@@ -220,6 +220,7 @@ def test_a_packed_answer_is_proved_to_its_end(tmp_path: Path) -> None:
     packed, one = gzip.compress(os.urandom(200_000)), feed()
     for name, data, outcome in (
         ("whole", packed, "Ok"), ("cut", packed[:-9], "Transient"), ("damaged", packed[:-6] + b"\0\0" + packed[-4:], "Malformed"),
+        ("bomb", gzip.compress(bytes(20_000_000)), "Malformed"),
     ):  # fmt: skip
         path = tmp_path / name
         path.write_bytes(data)

@@ -6,7 +6,6 @@ Shared by sdmx21 and sdmx30 (protocols.md 3.7). How a query is put is each proto
 from __future__ import annotations
 
 import csv
-import gzip
 import html
 import re
 import tempfile
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from assets.errors import UnreadableSource
 from assets.protocols.answers.file_answers import is_json
 from assets.protocols.answers.http_answers import by_status
 from assets.protocols.answers.json_pages import rows_of_records
@@ -131,18 +131,18 @@ def _unpacked(response: Response) -> Response:
 
 def damage(body: Body) -> Outcome | None:
     """Why a packed body cannot be unpacked to its end; None where it can, or is not packed. Never raises."""
-    with body.payload.open() as file:
-        if kind_of(file.read(8192)) != "gzip":
-            return None
-        file.seek(0)
-        try:
-            with gzip.GzipFile(fileobj=file) as packed:
-                while packed.read(_PIECE):
-                    pass
-        except EOFError:
-            return Transient("the packed answer ends early")
-        except (OSError, zlib.error):
-            return Malformed("the packed answer is damaged")
+    from assets.tables.readers.container import Truncated, gzip_pieces
+    from assets.tables.readers.spec import Unpacking
+
+    if _packing(body) != "gz":
+        return None
+    try:
+        for _ in gzip_pieces(body.path, Unpacking()):
+            pass
+    except Truncated:
+        return Transient("the packed answer ends early")
+    except UnreadableSource as error:
+        return Malformed(error.what)
     return None
 
 

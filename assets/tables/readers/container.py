@@ -155,16 +155,25 @@ def _limited(source: IO[bytes] | gzip.GzipFile, packed: int, limits: Unpacking, 
         yield piece
 
 
-def unpack_gzip(path: Path, limits: Unpacking, target: Path, where: str = "") -> Path:
-    """Unpacks a gzip file, of several members too."""
+class Truncated(UnreadableSource):
+    """A gzip file that ends before its end mark."""
+
+
+def gzip_pieces(path: Path, limits: Unpacking, where: str = "") -> Iterator[bytes]:
+    """The content of a gzip file, of several members too, in pieces. Raises Truncated, or UnreadableSource on other damage."""
     try:
-        with gzip.open(path) as source, target.open("wb") as file:
-            for piece in _limited(source, path.stat().st_size, limits, "the gzip file", where):
-                file.write(piece)
+        with gzip.open(path) as source:
+            yield from _limited(source, path.stat().st_size, limits, "the gzip file", where)
     except EOFError:
-        raise _refuse("the gzip file is truncated: it ends before its end mark", where, _MEND) from None
+        raise Truncated("the gzip file is truncated: it ends before its end mark", where=where, mend=_MEND) from None
     except (gzip.BadGzipFile, zlib.error):
         raise _refuse("the gzip file is damaged (its checksum or a block is wrong)", where, _MEND) from None
+
+
+def unpack_gzip(path: Path, limits: Unpacking, target: Path, where: str = "") -> Path:
+    """Unpacks a gzip file, of several members too."""
+    with target.open("wb") as file:
+        file.writelines(gzip_pieces(path, limits, where))
     return target
 
 
@@ -175,12 +184,8 @@ def content_sha256(path: Path, packed: Container, pattern: str, limits: Unpackin
     """
     whole = hashlib.sha256()
     if packed == "gzip":
-        try:
-            with gzip.open(path) as source:
-                for piece in _limited(source, path.stat().st_size, limits, "the gzip file", where):
-                    whole.update(piece)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise _refuse("the gzip file is damaged or truncated", where, _MEND) from None
+        for piece in gzip_pieces(path, limits, where):
+            whole.update(piece)
         return whole.hexdigest()
     hits = chosen(path, pattern, limits, where)
     with opened(path, where) as archive:
