@@ -112,8 +112,9 @@ def _header_lines(headers: tuple[tuple[str, str], ...], payload_follows: bool) -
     return lines(headers)
 
 
-def digest_label(digest: bytes) -> str:
-    return "sha256:" + digest.hex()
+def digest_label(sha256: str) -> str:
+    """What a record says of bytes. `sha256`: hex."""
+    return f"sha256:{sha256}"
 
 
 def digest_of(label: str, where: str) -> bytes:

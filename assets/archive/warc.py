@@ -153,7 +153,7 @@ class WarcWriter:
             ("WARC-Refers-To", earlier.record_id),
             ("WARC-Refers-To-Target-URI", earlier.url),
             ("WARC-Refers-To-Date", warc_date(earlier.date)),
-            ("WARC-Payload-Digest", digest_label(bytes.fromhex(earlier.sha256))),
+            ("WARC-Payload-Digest", digest_label(earlier.sha256)),
             ("Madang-Refers-To-Fetch", earlier.fetch_id),
         ]
         headers = common + (_RESPONSE if response is not None else b"") + lines(refers)
@@ -261,13 +261,13 @@ class WarcWriter:
         sha256 = payload.hexdigest()
         if expected is not None and expected != sha256:
             raise IntegrityError("the body on disk is not what was received", where=str(body), mend="fetch again")
-        digests = f"WARC-Payload-Digest: sha256:{sha256}\r\nWARC-Block-Digest: sha256:{block.hexdigest()}\r\n"
+        digests = f"WARC-Payload-Digest: {digest_label(sha256)}\r\nWARC-Block-Digest: {digest_label(block.hexdigest())}\r\n"
         headers += (_MASKED if masked else b"") + digests.encode()
         self._stream(kind, record_id, at, headers, len(head) + length, head, held if held is not None else file_chunks(source))
         return sha256
 
     def _write(self, kind: str, record_id: str, at: datetime, headers: bytes, block: bytes) -> None:
-        headers += f"WARC-Block-Digest: {digest_label(hashlib.sha256(block).digest())}\r\n".encode()
+        headers += f"WARC-Block-Digest: {digest_label(hashlib.sha256(block).hexdigest())}\r\n".encode()
         self._stream(kind, record_id, at, headers, len(block), block, ())
 
     def _stream(
