@@ -123,7 +123,7 @@ class Paging:
             return seen, Broken(f"there are more than {self.max_pages} pages (source.limits.max_pages)")
         page, token = self.page + 1, info.next_cursor
         mark = self.mark if page & self.page else token
-        after = Paging(self.max_pages, total, seen.rows, page, token, mark, first, self.restarts)
+        after = replace(seen, page=page, token=token, mark=mark)
         return after, Next(Cursor(page, seen.rows, token))
 
     def _again(self, otherwise: str) -> tuple[Paging, Restart | Broken]:

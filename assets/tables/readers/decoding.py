@@ -108,9 +108,10 @@ def _is_plain(payload: Payload) -> bool:
         return False
     data = payload.read_bytes()
     try:
-        return not data.startswith(_MARKS) and data.decode() is not None
+        data.decode()
     except UnicodeDecodeError:
         return False
+    return not data.startswith(_MARKS)
 
 
 def _pieces(path: Payload, skip: int, size: int = CHUNK) -> Iterator[bytes]:
