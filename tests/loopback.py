@@ -16,6 +16,7 @@ class Seen:
     method: str
     target: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
     @property
     def path(self) -> str:
@@ -64,8 +65,8 @@ class Loopback:
                 while (raw := await reader.readline()) not in (b"\r\n", b""):
                     name, _, value = raw.decode("latin-1").partition(":")
                     headers[name.strip().lower()] = value.strip()
-                await reader.readexactly(int(headers.get("content-length", 0)))
-                self.seen.append(Seen(method, target, headers))
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                self.seen.append(Seen(method, target, headers, body))
                 self.open += 1
                 self.most = max(self.most, self.open)
                 try:

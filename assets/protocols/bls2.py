@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assets.protocols.answers.bls_answers import Question, asked_of, document, messages, proved, refusal
 from assets.protocols.answers.canonical import canonical_json_sha256
@@ -41,20 +41,25 @@ if TYPE_CHECKING:
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
 
-MOST_CELLS = 40
-"""Series times years of one question: that many years of months fit into the 64 kB of an answer that are seen."""
+MOST_CELLS, MOST_CALCULATED = 40, 14
+"""Series times years of one question: that many years of months fit into the 64 kB of an answer that are seen, the second with
+calculations beside each value."""
 
 
 class BlsAuth(Auth):
-    """BLS takes its key in the body of a question alone, where Madang puts none; so series are asked for without one."""
+    """BLS takes its key in the body of a question."""
 
-    kind: str = Field("none", pattern="^none$", description="Only none.")
+    kind: str = Field("none", pattern="^(none|body_key)$", description="none, or body_key where BLS has registered a key for you.")
+    name: str | None = Field("registrationkey", min_length=1, description="Name of the key in the body.")
+    secret: str | None = Field(
+        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that holds the key; BLS_API_KEY."
+    )
 
 
 class BlsLimits(Limits):
-    """Without a key: 25 questions a day."""
+    """What BLS grants: 25 questions a day without a key, 500 with one."""
 
-    per_day: int | None = Field(25, gt=0, description="Daily quota.")
+    per_day: int | None = Field(25, gt=0, description="Daily quota; with a key the default is 500.")
     reset: str = Field("00:00 America/New_York", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When it resets.")
     concurrency: int = Field(1, gt=0, le=64)
 
@@ -68,17 +73,52 @@ class BlsSource(SourceBase):
     )
     series: tuple[str, ...] = Field(min_length=1, description="Ids of the series, like [LNS14000000].")
     years: int = Field(3, gt=0, le=150, description="How many years to ask for: the running one, and those before it.")
-    max_series: int = Field(25, gt=0, le=50, description="Series of one question; 25 without a key.")
-    max_years: int = Field(10, gt=0, le=20, description="Years of one question; 10 without a key.")
+    max_series: int = Field(25, gt=0, le=50, description="Series of one question; with a key the default is 50.")
+    max_years: int = Field(10, gt=0, le=20, description="Years of one question; with a key the default is 20.")
+    annual_averages: bool = Field(False, description="Averages of years too, as rows of the period M13. Needs a key.")
+    calculations: bool = Field(
+        False, description="Changes over 1, 3, 6 and 12 months beside each value: calculations.pct_changes.12. Needs a key."
+    )
+    catalog: bool = Field(
+        False, description="What BLS's catalogue says of the series, beside each value: catalog.series_title. Needs a key."
+    )
     nodata: Literal["refuse", "empty"] = Field(
         "refuse", description="A year of a series that is asked for alone and still does not come, without a word: fail, or none."
     )
     auth: BlsAuth = BlsAuth()
     limits: BlsLimits = BlsLimits()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_key(cls, data: Any) -> Any:
+        """The defaults of a feed that has a key."""
+        auth = data.get("auth") if isinstance(data, dict) else None
+        if not isinstance(auth, dict) or auth.get("kind") != "body_key":
+            return data
+        limits = data.get("limits", {})
+        more = {"limits": {"per_day": 500} | limits} if isinstance(limits, dict) else {}
+        return {"max_series": 50, "max_years": 20} | data | {"auth": {"secret": "BLS_API_KEY"} | auth} | more
+
+    @model_validator(mode="after")
+    def _granted(self) -> BlsSource:
+        """More than BLS grants would be left out without a word."""
+        if self.auth.kind == "body_key":
+            return self
+        if self.max_series > 25 or self.max_years > 10:
+            raise ValueError("without a key BLS gives 25 series and 10 years at once: lower max_series or max_years")
+        if self.extras:
+            raise ValueError("annual_averages, calculations and catalog need a key: auth: {kind: body_key}")
+        return self
+
     @property
     def address(self) -> str:
         return self.base_url
+
+    @property
+    def extras(self) -> dict[str, bool]:
+        """What is asked for beside the values, by BLS's names."""
+        wanted = {"annualaverage": self.annual_averages, "calculations": self.calculations, "catalog": self.catalog}
+        return {name: True for name, on in wanted.items() if on}
 
 
 class Bls(Protocol[BlsSource]):
@@ -90,7 +130,8 @@ class Bls(Protocol[BlsSource]):
     def plan(self, feed: Feed, source: BlsSource, when: When) -> Iterable[Step]:
         newest = when.now.astimezone(ZoneInfo(feed.schedule.timezone)).year
         at_once = min(source.max_years, source.years)
-        wide = min(source.max_series, max(1, MOST_CELLS // at_once))
+        most = MOST_CALCULATED if source.calculations else MOST_CELLS
+        wide = min(source.max_series, max(1, most // at_once))
         series = list(dict.fromkeys(source.series))
         return [
             Step(params={"question": Question(tuple(series[n : n + wide]), first, min(first + at_once - 1, newest))})
@@ -103,7 +144,10 @@ class Bls(Protocol[BlsSource]):
 
     def request(self, feed: Feed, source: BlsSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         asked: Question = step.params["question"]
-        body = {"seriesid": list(asked.series), "startyear": str(asked.first), "endyear": str(asked.last)}
+        years = {"startyear": str(asked.first), "endyear": str(asked.last)}
+        body: dict[str, Any] = {"seriesid": list(asked.series), **years, **source.extras}
+        if source.auth.kind == "body_key":
+            body[str(source.auth.name)] = f"{{secret:{source.auth.secret}}}"
         headers = {"Content-Type": "application/json"}
         return Request(source.address, "POST", headers, json.dumps(body).encode(), step=step.ordinal, page=cursor.page)
 
@@ -137,12 +181,9 @@ class Bls(Protocol[BlsSource]):
                     data = series.get("data") if isinstance(series, dict) else None
                     if not isinstance(data, list):
                         raise order.refuse("a series without a list of data", "look at the archived body")
+                    about = {name: series[name] for name in ("seriesID", "catalog") if name in series}
                     for datum in data:
-                        yield (
-                            {"seriesID": series.get("seriesID"), **datum, "footnote_codes": _codes(datum)}
-                            if isinstance(datum, dict)
-                            else datum
-                        )
+                        yield {**about, **datum, "footnote_codes": _codes(datum)} if isinstance(datum, dict) else datum
 
         return rows_of_records(feed, records())
 

@@ -125,7 +125,7 @@ class Call:
             self.request.method,
             URL(target, encoded=True),
             headers=headers,
-            data=self.request.body,
+            data=self.secrets.fill_body(self.request.body),
             allow_redirects=False,
             timeout=_timeout(limits.connect_timeout_s, limits.read_timeout_s),
             ssl=self.transport.tls(self.source.tls) if target.startswith("https:") else True,

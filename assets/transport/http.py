@@ -102,16 +102,16 @@ class HttpTransport:
             if call.location is None or exchange.verdict is not None:
                 break
             decision = address.redirect(url, call.location, hosts=source.redirect_hosts, followed=len(hops))
+            if exchange.status == 303 or (exchange.status in (301, 302) and request.method == "POST"):
+                request = replace(request, method="GET", body=None)
             if isinstance(decision, address.Follow) and not decision.same_origin:
                 templates = {n: v for n, v in templates.items() if not _is_private_header(n, v, secrets)}
-                decision = _without_secrets(decision, secrets)
+                decision = _without_secrets(decision, request.body or b"", secrets)
             if isinstance(decision, address.Refused):
                 exchange.verdict = BadRequest(secrets.redact(decision.why))
                 break
             hops.append(exchange)
             url, shown = decision.url, secrets.redact(decision.url)
-            if exchange.status == 303 or (exchange.status in (301, 302) and request.method == "POST"):
-                request = replace(request, method="GET", body=None)
         exchange.hops = hops
         return exchange
 
@@ -173,11 +173,13 @@ def _is_private_header(name: str, value: str, secrets: Secrets) -> bool:
     return name.lower() in ("authorization", "cookie", "proxy-authorization") or secrets.carries(value)
 
 
-def _without_secrets(decision: address.Follow, secrets: Secrets) -> address.Follow | address.Refused:
-    """The redirect without query parameters that carry a secret; refused where the path carries one."""
+def _without_secrets(decision: address.Follow, body: bytes, secrets: Secrets) -> address.Follow | address.Refused:
+    """The redirect without query parameters that carry a secret; refused where the path or the body to send carries one."""
     parts = urlsplit(decision.url)
     if secrets.carries(parts.path) or secrets.carries(parts.netloc):
         return address.Refused(f"it redirected to another host, {parts.hostname}, with the key in the path")
+    if secrets.carries(body.decode("utf-8", "replace")):
+        return address.Refused(f"it redirected to another host, {parts.hostname}, with the key in the body")
     pairs = [p for p in parts.query.split("&") if p and not secrets.carries(p)]
     kept = [p for p in pairs if not any(secrets.carries(v) for _, v in parse_qsl(p, keep_blank_values=True))]
     return replace(decision, url=parts._replace(query="&".join(kept)).geturl())

@@ -7,6 +7,7 @@ Here is the only code that handles a secret's value. Which header or URL carries
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
@@ -56,6 +57,13 @@ class Secrets:
         if "{" not in value:
             return value
         return PLACEHOLDER.sub(lambda m: self._value(m[1]) if m[1] in self._names else m[0], value)
+
+    def fill_body(self, body: bytes | None) -> bytes | None:
+        """The JSON body to send: a placeholder that stands in a string of it filled, escaped as JSON."""
+        if body is None or b"{secret:" not in body:
+            return body
+        text = body.decode()
+        return PLACEHOLDER.sub(lambda m: json.dumps(self._value(m[1]))[1:-1] if m[1] in self._names else m[0], text).encode()
 
     def _value(self, name: str) -> str:
         if name not in self._known:

@@ -185,8 +185,8 @@ class Paper:
         url = fill(request.url, key)
         parts = urlsplit(url)
         headers = {name.lower(): fill(value, key, raw=True) for name, value in request.headers.items()}
-        host = parts.hostname or ""
-        reply, _ = self.agency.reply(request.method, host, unquote(parts.path), parts.query, headers, request.body or b"")
+        host, body = parts.hostname or "", fill((request.body or b"").decode(), key, raw=True).encode()
+        reply, _ = self.agency.reply(request.method, host, unquote(parts.path), parts.query, headers, body)
         return reply.status, {**reply.headers}, reply.body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
 from collections.abc import Iterator
@@ -32,10 +33,11 @@ from assets.protocols.kernel import (
 )
 from deploy.agency.engines.bls2 import THRESHOLD
 from tests.protocols.json_scene import hostile, judged, read, requests
-from tests.protocols.standin_scene import Scene, feed_for, fetch_on_paper, paper, scene
+from tests.protocols.standin_scene import KEY, Scene, feed_for, fetch_on_paper, paper, scene
 
 ROUTE: dict[str, Any] = {"kind": "bls2", "host": "api.bls.gov", "path": "/publicAPI/v2/timeseries/data/"}
 COLUMNS = ("seriesID", "year", "period", "value", "footnote_codes")
+KEYED = {"kind": "body_key"}
 
 
 def feed(*series: str, years: int = 3, limits: dict[str, Any] | None = None, **source: Any) -> Feed:
@@ -86,7 +88,7 @@ def test_a_question_as_sent() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 45), st.integers(1, 50), st.integers(1, 20))
 def test_questions_cover_every_year_of_every_series_once_and_stay_small(count: int, years: int, most: int, longest: int) -> None:
-    one = feed(*[f"S{n}" for n in range(count)], years=years, max_series=most, max_years=longest)
+    one = feed(*[f"S{n}" for n in range(count)], years=years, max_series=most, max_years=longest, auth=KEYED)
     asked = [json.loads(request.body or b"") for request in requests(one)]
     cells = [(s, y) for q in asked for s in q["seriesid"] for y in range(int(q["startyear"]), int(q["endyear"]) + 1)]
     assert sorted(cells) == sorted((f"S{n}", 2026 - y) for n in range(count) for y in range(years))
@@ -104,9 +106,35 @@ def test_halves_end_at_one_year_of_one_series() -> None:
     assert len(done) == 21 and {cell for one in done for cell in one.cells()} == Question(("a", "b", "c"), 2020, 2026).cells()
 
 
-@pytest.mark.parametrize("wrong", [{"series": ()}, {"max_years": 21}, {"auth": {"kind": "query_key", "secret": "BLS_KEY"}}])
-def test_a_declaration_that_cannot_work_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+def test_with_a_key_a_question_holds_its_place_and_what_only_its_holders_get() -> None:
+    one = feed(*[f"S{n}" for n in range(60)], years=1, auth=KEYED, calculations=True, annual_averages=True, catalog=True)
+    first = json.loads(requests(one)[0].body or b"")
+    assert {name: value for name, value in first.items() if name not in ("seriesid", "startyear", "endyear")} == {
+        "annualaverage": True, "calculations": True, "catalog": True, "registrationkey": "{secret:BLS_API_KEY}",
+    }  # fmt: skip
+    assert len(first["seriesid"]) == 14  # what stands beside each value makes answers larger
+    other = feed(auth={"kind": "body_key", "secret": "OTHER_KEY"}, limits={"concurrency": 2})
+    assert b'"registrationkey": "{secret:OTHER_KEY}"' in (requests(other)[0].body or b"")
+    assert (other.source.limits.per_day, other.source.max_series, other.source.max_years) == (500, 50, 20)
+    keyless = feed(limits={"concurrency": 1}).source
+    assert (keyless.limits.per_day, keyless.max_series, keyless.max_years) == (25, 25, 10)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"series": ()}, "at least 1"),
+        ({"max_years": 21}, "20"),
+        ({"max_years": 20}, "without a key BLS gives"),
+        ({"max_series": 26}, "without a key BLS gives"),
+        ({"catalog": True}, "need a key"),
+        ({"auth": {"kind": "query_key", "secret": "BLS_KEY"}}, "body_key"),
+        ({"auth": {"kind": "body_key", "name": ""}}, "at least 1"),
+        ({"auth": {"kind": "body_key"}, "limits": 7}, "limits"),
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused(wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
         feed_for({"protocol": "bls2", "series": ["S0"], **wrong}, COLUMNS)
 
 
@@ -266,6 +294,29 @@ def test_silent_truncation_costs_questions_and_no_row(clean: Scene, fault: str, 
 def test_a_series_that_begins_later_is_told_of_in_words(clean: Scene) -> None:
     clean.serve(late := [row for row in rows(2) if (row["seriesID"], row["year"]) != ("S1", "2024")])
     assert found_in(clean) == values(late) and len(clean.requests) == 1
+
+
+MORE = ("period", "value", "calculations.pct_changes.12", "catalog.series_title")
+
+
+def test_the_holder_of_a_key_gets_more_at_once_and_what_stands_beside_the_values(clean: Scene) -> None:
+    clean.serve(served := [*rows(26, 1), {**rows(1)[-1], "period": "M13", "value": "7.0"}])
+    names = [f"S{n}" for n in range(26)]
+    keyed = feed(*names, years=1, auth=KEYED)
+    assert len(clean.rows(clean.fetch(keyed), keyed)) == len(served) - 1 and len(clean.requests) == 1
+    clean.forget()
+    whole = feed_for(keyed.source.model_dump() | {"annual_averages": True, "calculations": True, "catalog": True}, MORE)
+    found = clean.rows(clean.fetch(whole), whole)
+    assert len(found) == len(served) and ("M13", "7.0", "2.5", "Title of S0") in found
+
+
+def test_a_key_that_bls_repeats_in_its_refusal_is_told_to_nobody(clean: Scene) -> None:
+    clean.secret = "0123456789abcdef"
+    said = clean.fails("AuthFailed", feed("S0", auth=KEYED))
+    assert "BLS_API_KEY" in f"{said} {said.mend}" and len(clean.requests) == 1
+    kept = [path.read_bytes() for path in clean.folder.rglob("*") if path.is_file()]
+    assert all(clean.secret.encode() not in data + (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else b"") for data in kept)
+    clean.secret = KEY
 
 
 def test_an_unknown_series_is_gone(clean: Scene) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import json
 import random
 import ssl
 import zlib
@@ -43,6 +44,7 @@ def _ask(
     url: str = "http://agency.example/data?q=1",
     key: str | None = None,
     headers: dict[str, str] | None = None,
+    body: bytes | None = None,
     **source: Any,
 ) -> tuple[Exchange, Loopback]:
     async def run() -> tuple[Exchange, Loopback]:
@@ -50,7 +52,8 @@ def _ask(
         declared = _Source(auth=auth, **source)
         secrets = Secrets({"AGENCY_KEY": key or ""}, feed="kr.x.y", auth=auth)
         async with loopback(answer) as server, HttpTransport(TransportSettings(connect_to=server.url)) as transport:
-            exchange = await transport.exchange(Request(url, headers=headers or {}), declared, tmp_path, secrets=secrets)
+            request = Request(url, "GET" if body is None else "POST", headers or {}, body)
+            exchange = await transport.exchange(request, declared, tmp_path, secrets=secrets)
         return exchange, server
 
     return asyncio.run(run())
@@ -303,6 +306,30 @@ def test_an_allowed_host_gets_neither_the_key_nor_the_authorization(tmp_path: Pa
     assert exchange.body.read_bytes() == b"arrived"
     assert server.seen[1].target == "/f?n=1"
     assert not {"x-key", "authorization"} & set(server.seen[1].headers)
+
+
+IN_A_BODY = b'{"registrationkey": "{secret:AGENCY_KEY}", "seriesid": ["{secret:OTHER}"]}'
+
+
+def test_a_key_in_a_body_is_filled_in_as_json_when_it_is_sent(tmp_path: Path) -> None:
+    key = 'with "quotes" and \\'
+    exchange, server = _ask(lambda seen: Answer(b"you sent " + seen.body), tmp_path, key=key, body=IN_A_BODY)
+    assert json.loads(server.seen[0].body) == {"registrationkey": key, "seriesid": ["{secret:OTHER}"]}
+    assert exchange.request.body == IN_A_BODY and exchange.masked and b"quotes" not in exchange.body.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("status", "host", "asked"),
+    [(307, "agency.example", 2), (307, "files.example", 1), (308, "files.example", 1), (302, "files.example", 2)],
+)
+def test_a_key_in_a_body_goes_to_no_other_host(tmp_path: Path, status: int, host: str, asked: int) -> None:
+    """A 302 is followed without the body, so that nothing is told."""
+    away = _redirecting(f"http://{host}/there", status)
+    exchange, server = _ask(away, tmp_path, key=KEY, body=IN_A_BODY, redirect_hosts=("files.example",))
+    assert len(server.seen) == asked
+    assert all(KEY.encode() not in seen.body for seen in server.seen if seen.headers["host"] != "agency.example")
+    if asked == 1:
+        assert isinstance(exchange.verdict, BadRequest) and "with the key in the body" in exchange.verdict.reason
 
 
 # --- TLS ---

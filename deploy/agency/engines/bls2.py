@@ -1,4 +1,4 @@
-"""BLS's API, version 2, without a key, over the rows of a JSON list: questions in bodies, silent truncation (protocols.md 3.9)."""
+"""BLS's API, version 2, over the rows of a JSON list: questions in bodies, silent truncation (protocols.md 3.9)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THRESHOLD = "Request could not be serviced, as the daily threshold for total num
 
 
 class BlsOptions(Strict):
-    """What one question may have; more is left out without a word."""
+    """What one question may have without a key (with one: twice that); more is left out without a word."""
 
     max_series: int = 25
     max_years: int = 10
@@ -45,9 +45,13 @@ class Bls(Engine):
             names, first, last = list(body["seriesid"]), int(body["startyear"]), int(body["endyear"])
         except (ValueError, KeyError, TypeError):
             return said("REQUEST_NOT_PROCESSED", ["Your POST is not valid JSON"])
+        key = body.get("registrationkey")
+        if key is not None and key != asked.key:
+            return said("REQUEST_NOT_PROCESSED", [f"The key:{key} provided by the User is invalid."])
+        grant = 1 if key is None else 2
         dropped, shortened = asked.fault("series_dropped"), asked.fault("years_dropped")
-        most = min(options.max_series, dropped.number(1) if dropped else options.max_series)
-        longest = min(options.max_years, shortened.number(1) if shortened else options.max_years)
+        most = min(options.max_series * grant, dropped.number(1) if dropped else 50)
+        longest = min(options.max_years * grant, shortened.number(1) if shortened else 20)
         years = range(first, last + 1)[:longest]
         messages: list[str] = []
         series: list[dict[str, Any]] = []
@@ -58,11 +62,22 @@ class Bls(Engine):
             elif not options.bare:
                 there = {int(row["year"]) for row in mine}
                 messages += [f"No Data Available for Series {name} Year: {year}" for year in years if year not in there]
-            data = [{k: v for k, v in row.items() if k != "seriesID"} for row in mine if int(row["year"]) in years]
+            wanted = {extra for extra in ("annualaverage", "calculations", "catalog") if key is not None and body.get(extra)}
+            data = [_datum(row, wanted) for row in mine if int(row["year"]) in years and _is_asked(row, wanted)]
             if asked.fault("rows_padded"):
                 data = [{**row, "footnotes": [{**note, "text": "x" * 7000} for note in row["footnotes"]]} for row in data]
-            series.append({"seriesID": name, "data": data[::-1]})
+            about = {"catalog": {"series_title": f"Title of {name}", "series_id": name}} if "catalog" in wanted else {}
+            series.append({"seriesID": name, **about, "data": data[::-1]})
         return said("REQUEST_SUCCEEDED", messages, {"series": series}, asked.now.day)
+
+
+def _is_asked(row: dict[str, Any], wanted: set[str]) -> bool:
+    return row["period"] != "M13" or "annualaverage" in wanted
+
+
+def _datum(row: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
+    more = {"calculations": {"net_changes": {"1": "0.1"}, "pct_changes": {"12": "2.5"}}} if "calculations" in wanted else {}
+    return {k: v for k, v in row.items() if k != "seriesID"} | more
 
 
 def said(status: str, messages: list[str], results: Any = None, took: int = 91) -> Reply:
