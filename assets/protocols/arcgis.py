@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from pydantic import Field
 
 from assets.protocols.answers.arcgis_answers import COUNT, Layer, error_of, layer_of, page_of, row_of
+from assets.protocols.answers.arcgis_domains import Domains, domains_of
 from assets.protocols.answers.http_answers import by_status, keyed, query_string
 from assets.protocols.answers.json_answers import asked, odd_body, whole_of
 from assets.protocols.answers.json_pages import around, records_of, rows_of_records
@@ -68,6 +69,9 @@ class ArcgisSource(QuerySource):
     geometry: bool = Field(True, description="Whether to ask for geometries.")
     format: Literal["json", "geojson"] = Field("json", description="Esri's JSON, or GeoJSON where the layer has it.")
     crs: int = Field(4326, gt=0, description="Number of the coordinate system to ask for (outSR); the layer's own is any.")
+    domains: bool = Field(
+        False, description="Give each coded value its name: a column with source: STATUS.name beside one with source: STATUS."
+    )
     paging: Literal["auto", "offset", "keyset"] = Field(
         "auto", description="By offset, or by object ids above the last one; auto: by offset where the layer supports it."
     )
@@ -95,21 +99,24 @@ class Arcgis(Protocol[ArcgisSource]):
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 
         order = order_of(feed)
-        layer = layer_of(next(iter(records_of(body.payload, (), order)), None), source.size, source.paging)
+        told = next(iter(records_of(body.payload, (), order)), None)
+        layer = layer_of(told, source.size, source.paging)
         if layer is None:
             mend = "look at the archived body: source.base_url must be a layer; where it has no maxRecordCount give source.size"
             raise order.refuse("a layer without a field of object ids, or without maxRecordCount", mend)
         parts = [Step(params={**params, "layer": layer}) for params in step.params["queries"]]
+        # the layer once more, this time as one of the bodies that rows are read from
+        codes = [Step(stamp=f"codes {domains_of(told).digest()}" if layer.edited else None)] if source.domains else []
         if layer.edited is None:
-            return parts
+            return codes + parts
         # `since` moves with every fetch, and asks for nothing that is not told by the last edit
         still = [replace(part, params={**part.params, "since": None}) for part in parts]
-        return [
+        return codes + [
             replace(part, stamp=f"{layer.edited} {_digest(_query(source, one))}") for part, one in zip(parts, still, strict=True)
         ]
 
     def request(self, feed: Feed, source: ArcgisSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
-        if step.lead:
+        if step.lead or "layer" not in step.params:
             return asked(source.base_url, {"f": "json"}, source.auth, step, cursor)
         layer: Layer = step.params["layer"]
         query = _query(source, step)
@@ -155,14 +162,18 @@ class Arcgis(Protocol[ArcgisSource]):
         order = order_of(feed)
 
         def records() -> Iterator[Any]:
+            domains = Domains()
             for body in bodies:
                 page = next(iter(records_of(body.payload, (), order)), None)
                 if isinstance(page, dict) and "count" in page and "features" not in page:
                     continue
+                if source.domains and isinstance(page, dict) and "fields" in page and "features" not in page:
+                    domains = domains_of(page)
+                    continue
                 features = page.get("features") if isinstance(page, dict) else None
                 if not isinstance(features, list):
                     raise order.refuse("a page without a list of features", "look at the archived body")
-                yield from (row_of(feature) for feature in features)
+                yield from (domains.named(row_of(feature)) for feature in features)
 
         return rows_of_records(feed, records())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -339,3 +340,20 @@ def test_rows_are_attributes_with_their_geometry(tmp_path: Path) -> None:
 def test_hostile_pages_raise_unreadable_source_only(body: bytes, tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource):
         read(tmp_path, feed(), body)
+
+
+WORDS = ["fields", "name", "domain", "codedValues", "code", "types", "id", "domains", "typeIdField", "features", "attributes"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(hostile(WORDS), min_size=1, max_size=2), st.booleans())
+def test_codes_of_any_shape_give_rows_or_unreadable_source(bodies: list[bytes], whole: bool) -> None:
+    told = {"fields": [{"name": "name", "domain": {"codedValues": [{"code": 1, "name": "a"}]}}]}
+    asked_for = feed(("name", "name.name"), domains=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found = [told, page([{"attributes": {"name": 1}}])] if whole else []
+        try:
+            rows_read = read(Path(folder), asked_for, *found, *bodies)
+        except UnreadableSource:
+            return
+        assert not whole or rows_read[0] == ("1", "a")

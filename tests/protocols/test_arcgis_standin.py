@@ -126,6 +126,43 @@ def test_a_layer_whose_last_edit_is_the_same_is_not_asked_again(tmp_path: Path) 
         assert opened.rows(opened.fetch()) == read_back(rows(26)) and first.outcome == "Ok"
 
 
+CODES = {"status": {"1": "열림", "2": "닫힘"}, "kind": {"a": "길"}}
+TYPES = {
+    "typeIdField": "kind",
+    "types": [
+        {
+            "id": "b",
+            "name": "다리",
+            "domains": {
+                "status": {"type": "codedValue", "codedValues": [{"name": "통제", "code": 2}]},
+                "grade": {"type": "inherited"},
+            },
+        }
+    ],
+}
+CODED = ("OBJECTID", "status", "status.name", "kind.name", "grade.name")
+
+
+@pytest.mark.parametrize("form", ["json", "geojson"])
+def test_coded_values_have_their_names_beside_them(form: str, tmp_path: Path) -> None:
+    """Of the field's domain; of the row's type where that has another; null where a code has no name."""
+    told = [(1, "a"), (2, "a"), (2, "b"), (9, "a"), (None, "a")]
+    served = [{"attributes": {"OBJECTID": n, "status": status, "kind": kind, "grade": 1}} for n, (status, kind) in enumerate(told)]
+    names = [("열림", "길"), ("닫힘", "길"), ("통제", None), (None, "길"), (None, "길")]
+    one = feed(CODED, domains=True, format=form)
+    whole = [
+        (str(n), None if s is None else str(s), status, kind, None)
+        for n, ((s, _), (status, kind)) in enumerate(zip(told, names, strict=True))
+    ]
+    with scene(tmp_path, one, served, **options(most=2, edited=EDITED, codes=CODES, types=TYPES)) as opened:
+        assert opened.rows(opened.fetch()) == whole
+        assert opened.fetch().outcome == "NotModified"
+        opened.route.settings.codes["status"]["1"] = "개방"
+        assert ("0", "1", "개방", "길", None) in opened.rows(opened.fetch())
+        bare = feed(CODED)
+        assert opened.rows(opened.fetch(bare), bare) == [(*row[:2], None, None, None) for row in whole]
+
+
 def test_a_layer_that_wants_a_token(tmp_path: Path) -> None:
     with scene(tmp_path, feed(), rows(25), **options(token=True)) as opened:
         assert "wants a token" in str(opened.fails("AuthFailed").mend) and len(opened.requests) == 1

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
 
+from pydantic import Field
+
 from deploy.agency.engine import Asked, Engine, Row, json_reply, rows_of
 from deploy.agency.replies import Reply
 from quality.contract import Strict
@@ -27,13 +29,18 @@ TERM = re.compile(r"\(*\s*([\w.]+)\s*(>=|<=|=|>|<)\s*(?:TIMESTAMP '([^']*)'|'([^
 
 
 class ArcgisOptions(Strict):
-    """One layer. `edited`: when it was last edited, epoch ms; `token`: whether it wants the stand-in's key."""
+    """One layer. `edited`: when it was last edited, epoch ms; `token`: whether it wants the stand-in's key.
+
+    `codes`: field → code → name; `types`: more of what the layer says of itself, as it stands.
+    """
 
     object_id: str = "OBJECTID"
     most: int | None = 2000
     pagination: bool = True
     edited: int | None = None
     token: bool = False
+    codes: dict[str, dict[str, str]] = Field(default_factory=dict)
+    types: dict[str, Any] = Field(default_factory=dict)
 
 
 class Arcgis(Engine):
@@ -84,11 +91,22 @@ def _about(options: ArcgisOptions, features: list[Row], asked: Asked) -> dict[st
     edited = options.edited + 86_400_000 if options.edited and asked.fault("rows_revised") else options.edited
     return {
         "currentVersion": 11.2, "id": 0, "name": "Layer", "type": "Feature Layer", "geometryType": "esriGeometryPoint",
-        "fields": [{"name": name, "type": kinds.get(name, "esriFieldTypeString"), "domain": None} for name in names],
+        "fields": [
+            {"name": name, "type": kinds.get(name, "esriFieldTypeString"), "domain": _domain(options.codes.get(name))}
+            for name in names
+        ],
+        **options.types,
         **({"objectIdField": options.object_id, "editingInfo": {"lastEditDate": edited}} if edited else {}),
         **({"maxRecordCount": options.most} if options.most else {}),
         "advancedQueryCapabilities": {"supportsPagination": options.pagination},
     }  # fmt: skip
+
+
+def _domain(codes: dict[str, str] | None) -> dict[str, Any] | None:
+    if codes is None:
+        return None
+    listed = [{"name": name, "code": int(code) if code.isdigit() else code} for code, name in codes.items()]
+    return {"type": "codedValue", "name": "domain", "codedValues": listed}
 
 
 def _page(features: list[Row], params: dict[str, str], options: ArcgisOptions, asked: Asked) -> tuple[list[Row], bool]:
