@@ -55,6 +55,10 @@ class BlsAuth(Auth):
         None, pattern=r"^[A-Z][A-Z0-9_]*$", description="Environment variable that holds the key; BLS_API_KEY."
     )
 
+    @model_validator(mode="after")
+    def _of_bls(self) -> BlsAuth:
+        return self.model_copy(update={"secret": "BLS_API_KEY"}) if self.kind == "body_key" and self.secret is None else self
+
 
 class BlsLimits(Limits):
     """What BLS grants: 25 questions a day without a key, 500 with one."""
@@ -88,22 +92,15 @@ class BlsSource(SourceBase):
     auth: BlsAuth = BlsAuth()
     limits: BlsLimits = BlsLimits()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _with_a_key(cls, data: Any) -> Any:
-        """The defaults of a feed that has a key."""
-        auth = data.get("auth") if isinstance(data, dict) else None
-        if not isinstance(auth, dict) or auth.get("kind") != "body_key":
-            return data
-        limits = data.get("limits", {})
-        more = {"limits": {"per_day": 500} | limits} if isinstance(limits, dict) else {}
-        return {"max_series": 50, "max_years": 20} | data | {"auth": {"secret": "BLS_API_KEY"} | auth} | more
-
     @model_validator(mode="after")
     def _granted(self) -> BlsSource:
-        """More than BLS grants would be left out without a word."""
+        """The defaults of a feed that has a key; without one, more than BLS grants would be left out without a word."""
         if self.auth.kind == "body_key":
-            return self
+            most = {"max_series": 50, "max_years": 20}
+            granted: dict[str, Any] = {name: value for name, value in most.items() if name not in self.model_fields_set}
+            if "per_day" not in self.limits.model_fields_set:
+                granted["limits"] = self.limits.model_copy(update={"per_day": 500})
+            return self.model_copy(update=granted)
         if self.max_series > 25 or self.max_years > 10:
             raise ValueError("without a key BLS gives 25 series and 10 years at once: lower max_series or max_years")
         if self.extras:

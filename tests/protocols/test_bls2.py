@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
 from assets.protocols.answers.bls_answers import Question
-from assets.protocols.bls2 import PROTOCOL
+from assets.protocols.bls2 import PROTOCOL, BlsSource
 from assets.protocols.kernel import (
     AuthFailed,
     BadRequest,
@@ -116,6 +117,9 @@ def test_with_a_key_a_question_holds_its_place_and_what_only_its_holders_get() -
     other = feed(auth={"kind": "body_key", "secret": "OTHER_KEY"}, limits={"concurrency": 2})
     assert b'"registrationkey": "{secret:OTHER_KEY}"' in (requests(other)[0].body or b"")
     assert (other.source.limits.per_day, other.source.max_series, other.source.max_years) == (500, 50, 20)
+    written = "protocol: bls2\nseries: [S0, S1]\nmax_years: 5\nauth: {kind: body_key}\nlimits: {per_second: 1}\n"
+    declared = BlsSource.model_validate_json(json.dumps(YAML(typ="safe").load(written)), strict=True)
+    assert (declared.series, declared.limits.per_day, declared.max_series, declared.max_years) == (("S0", "S1"), 500, 50, 5)
     keyless = feed(limits={"concurrency": 1}).source
     assert (keyless.limits.per_day, keyless.max_series, keyless.max_years) == (25, 25, 10)
 
