@@ -20,15 +20,14 @@ from assets.protocols.answers.http_answers import by_status, keyed, query_string
 from assets.protocols.answers.json_answers import in_words, odd_body
 from assets.protocols.answers.json_pages import Around, around, rows_of_pages
 from assets.protocols.answers.odcloud_editions import newest
+from assets.protocols.data_go_kr import GatewayAuth
 from assets.protocols.kernel import (
-    Auth,
     AuthFailed,
     BadRequest,
     Body,
     Cursor,
     Empty,
     Gone,
-    Limits,
     Malformed,
     Ok,
     Outcome,
@@ -36,6 +35,7 @@ from assets.protocols.kernel import (
     Protocol,
     Request,
     Response,
+    SeoulDay,
     SourceBase,
     Step,
     Validators,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
 
-_AUTH: dict[str, Any] = {"kind": "query_key", "name": "serviceKey", "secret": "DATA_GO_KR_KEY", "percent_encoded": True}
 _CODES: dict[int, tuple[type[AuthFailed] | type[Gone], str]] = {
     -4: (AuthFailed, "code -4: the key is unknown, or this service was not applied for"),
     -401: (AuthFailed, "code -401: the key is not valid"),
@@ -55,6 +54,15 @@ _CODES: dict[int, tuple[type[AuthFailed] | type[Gone], str]] = {
 }
 _CONDITION = re.compile(r"cond\[[^\[\]]+::(EQ|LIKE|LT|LTE|GT|GTE)\]")
 _SWAGGER_BYTES = 16 * 1024 * 1024
+
+
+class OdcloudAuth(GatewayAuth):
+    """The portal's key, in the address or in a header, which has a name of its own."""
+
+    @model_validator(mode="after")
+    def _in_a_header(self) -> OdcloudAuth:
+        wanted = self.kind == "header_key" and "name" not in self.model_fields_set
+        return self.model_copy(update={"name": "Authorization"}) if wanted else self
 
 
 class OdcloudSource(QuerySource):
@@ -80,22 +88,8 @@ class OdcloudSource(QuerySource):
         None, description="A service that is asked by POST: one name with the list of what is asked, like b_no."
     )
     batch: int = Field(100, gt=0, le=100, description="Values of `body` in one call.")
-    auth: Auth = Auth(**_AUTH)
-    limits: Limits = Limits(reset="00:00 Asia/Seoul")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, data: Any) -> Any:
-        """A feed that gives part of `limits` or `auth` keeps the rest; a key in a header has its own name."""
-        if not isinstance(data, dict):
-            return data
-        merged = dict(data)
-        if isinstance(given := merged.get("limits"), dict):
-            merged["limits"] = {"reset": "00:00 Asia/Seoul"} | given
-        if isinstance(given := merged.get("auth"), dict) and given.get("kind") != "none":
-            usual = _AUTH | ({"name": "Authorization"} if given.get("kind") == "header_key" else {})
-            merged["auth"] = usual | given
-        return merged
+    auth: OdcloudAuth = OdcloudAuth()
+    limits: SeoulDay = SeoulDay()
 
     @field_validator("params")
     @classmethod

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from assets.errors import UnreadableSource
 from assets.protocols.answers.odcloud_editions import newest
 from assets.protocols.kernel import Body, Cursor, Ok, PageInfo, Request, Response, Step, Validators, When
-from assets.protocols.odcloud import PROTOCOL
+from assets.protocols.odcloud import PROTOCOL, OdcloudSource
 from deploy.agency.engines.data_go_kr import gateway_error
 from deploy.agency.engines.odcloud import INVALID_KEY, UNKNOWN_KEY, UNKNOWN_SERVICE
 from tests.protocols.standin_scene import NOW, feed_for
@@ -101,6 +101,9 @@ def test_declarations_that_contradict_themselves_are_refused(source: dict[str, A
 def test_limits_and_auth_given_in_part_keep_the_rest() -> None:
     source = feed(limits={"per_day": 9}, auth={"secret": "OTHER_KEY"}).source
     assert (source.limits.reset, source.auth.name, source.auth.percent_encoded) == ("00:00 Asia/Seoul", "serviceKey", True)
+    written = {"protocol": "odcloud", "path": "nts-businessman/v1/status", "body": {"b_no": ["1"]}, "auth": {"kind": "header_key"}}
+    declared = OdcloudSource.model_validate_json(json.dumps(written), strict=True)  # as from YAML, where a list is a list
+    assert declared.body == {"b_no": ("1",)} and declared.auth.name == "Authorization"
 
 
 def test_an_address_is_recognised_without_its_key() -> None:
