@@ -52,6 +52,11 @@ def find_chromium() -> Path | None:
     return Path(found) if found else None
 
 
+def find_seven_zip() -> Path | None:
+    found = next(filter(None, map(shutil.which, ("7zz", "7z"))), None)
+    return Path(found) if found else None
+
+
 REQUIREMENTS = {
     r.key: r
     for r in (
@@ -63,6 +68,7 @@ REQUIREMENTS = {
             ("ceph-common", "ceph-mgr", "ceph-mon", "ceph-osd", "radosgw"),
         ),
         Requirement("sshd", "SSH server", lambda: drop_servers.sshd_binary() is not None, ("openssh-server",)),
+        Requirement("seven_zip", "7-Zip", lambda: find_seven_zip() is not None, ("7zip",)),
         Requirement("chromium", "Chromium", lambda: find_chromium() is not None, ("chromium", "fonts-noto-cjk")),
         Requirement("torch", "PyTorch", lambda: importlib.util.find_spec("torch") is not None, pip="torch==2.13.0"),
         Requirement(

@@ -19,6 +19,8 @@ def test_bucket(s3_server): ...
 def test_bucket_again(s3_server): ...
 @pytest.mark.needs("sshd")
 def test_drop(): ...
+@pytest.mark.needs("seven_zip")
+def test_archive(): ...
 def test_page(chromium): ...
 def test_files(shared_data): ...
 @pytest.mark.needs("torch")
@@ -58,20 +60,20 @@ def test_what_is_missing_is_left_out_and_named_last(bare: Path, flags: tuple[str
     assert code == 0, lines
     at = next(i for i, line in enumerate(lines) if line.startswith("Could not run"))
     assert lines[at] == (
-        "Could not run 7 tests: no PostgreSQL server, no S3 server, no SSH server, no Chromium, no PyTorch, "
+        "Could not run 8 tests: no PostgreSQL server, no S3 server, no SSH server, no 7-Zip, no Chromium, no PyTorch, "
         "no folder of the agencies' real files."
     )
     assert lines[at + 1] == f"One command allows them: {command(REQUIREMENTS.values())}"
     assert "MADANG_SHARED_DATA" in lines[at + 2]
     assert lines[at + 3 :] == ["Left out 1 test: of no use on Tuesdays"]
-    assert "1 passed, 8 skipped" in lines[at - 1]
+    assert "1 passed, 9 skipped" in lines[at - 1]
 
 
 def test_in_ci_what_is_missing_fails(bare: Path) -> None:
     code, lines = run(bare, ci="true")
     assert code == 1
     said = "\n".join(lines)
-    assert "1 passed, 1 skipped, 7 errors" in said
+    assert "1 passed, 1 skipped, 8 errors" in said
     assert "this machine has no S3 server; " in said
     assert "apt-get install -y --no-install-recommends postgresql" in said
 

@@ -10,7 +10,8 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from glob import escape
@@ -57,6 +58,8 @@ def layout_of(path: Path, name: str, address: str | None = None) -> Layout:
         found, container = _plain(inner, Path(name.lower().removesuffix(".gz")).suffix), "gzip"
     elif kind == "zip":
         found, container = _zip(path)
+    elif kind == "7z":
+        found, container = _seven_zip(path), "7z"
     elif kind == "ole":
         found, container = _old_office(path, head), "none"
     else:
@@ -88,21 +91,40 @@ def _zip(path: Path) -> tuple[Layout, str]:
     if "xl/workbook.xml" in found:
         check_zip(path, limits)
         return _excel(path, "xlsx"), "none"
-    readable = (name for name in found if Path(name.lower()).suffix.removeprefix(".") in FORMATS)
-    tables = sorted(readable, key=lambda name: -found[name].file_size)
-    if not tables:
-        raise NoTable("zip_without_table")
-    ending = Path(tables[0]).suffix
-    alike = [name for name in tables if Path(name).suffix == ending]
     with opened(path) as archive:
 
-        def head(name: str, most: int = LOOK_BYTES) -> bytes:
+        def head(name: str, most: int) -> bytes:
             return _first(inflated(archive, found[name], name, limits), most)
 
-        data = head(tables[0])
-        inner = _plain(data, ending.lower())
-        header = _header(data, inner)
-        others = [name for name in alike[1:MOST_MEMBERS] if _other_columns(head(name, HEAD_BYTES), ending.lower(), header)]
+        return _archive({name: info.file_size for name, info in found.items()}, head), "zip"
+
+
+def _seven_zip(path: Path) -> Layout:
+    from assets.tables.readers.seven_zip import members_7z, unpack_7z  # an extra of its own
+
+    found = members_7z(path, Unpacking())
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=path.parent) as folder:
+        files = dict(unpack_7z(path, "*", Unpacking(), Path(folder)))
+
+        def head(name: str, most: int) -> bytes:
+            with files[name].open("rb") as file:
+                return file.read(most)
+
+        return _archive(found, head)
+
+
+def _archive(found: Mapping[str, int], head: Callable[[str, int], bytes]) -> Layout:
+    """The layout of the largest table in an archive, and which of its members are alike. `found`: name → bytes."""
+    readable = (name for name in found if Path(name.lower()).suffix.removeprefix(".") in FORMATS)
+    tables = sorted(readable, key=lambda name: -found[name])
+    if not tables:
+        raise NoTable("archive_without_table")
+    ending = Path(tables[0]).suffix
+    alike = [name for name in tables if Path(name).suffix == ending]
+    data = head(tables[0], LOOK_BYTES)
+    inner = _plain(data, ending.lower())
+    header = _header(data, inner)
+    others = [name for name in alike[1:MOST_MEMBERS] if _other_columns(head(name, HEAD_BYTES), ending.lower(), header)]
     shape: dict[str, Any] = dict(inner.shape)
     notes = inner.notes
     if len(found) > 1:
@@ -110,7 +132,7 @@ def _zip(path: Path) -> tuple[Layout, str]:
         key = "members_differ" if others else "members"
         listed = ", ".join(sorted([tables[0], *others])[:SHOWN_MEMBERS])
         notes = (*notes, Note(key, {"count": len(found), "member": shape["member"], "names": listed}))
-    return Layout(shape, inner.encoding, notes), "zip"
+    return Layout(shape, inner.encoding, notes)
 
 
 def _first(pieces: Iterator[bytes], most: int) -> bytes:

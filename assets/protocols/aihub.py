@@ -74,7 +74,7 @@ class AihubSource(FileShape, SourceBase):
     files: str = Field("*", min_length=1, description="Glob of the files in the data set's tree, by whole path or by name.")
     max_files: int = Field(1000, gt=0, le=10_000, description="Most files of one fetch.")
     format: Format = Field("json", description="Format of what the files hold; of a data set only.")
-    container: Container | None = Field(None, description="none, zip or gzip. Default: by each file's first bytes.")
+    container: Container | None = Field(None, description="none, zip, gzip or 7z. Default: by each file's first bytes.")
 
     @model_validator(mode="after")
     def _key_for_files(self) -> AihubSource:

@@ -58,7 +58,7 @@ class DataGoKrFileSource(FileShape, SourceBase):
 
     protocol: Literal["data_go_kr_file"]
     base_url: str = Field("https://www.data.go.kr", pattern=r"^https?://[^\s/?#]+$", description="The portal.")
-    container: Container | None = Field(None, description="none, zip or gzip. Default: by the file's first bytes.")
+    container: Container | None = Field(None, description="none, zip, gzip or 7z. Default: by the file's first bytes.")
     dataset: str = Field(pattern=r"^\d{5,12}$", description="Number of the data set (publicDataPk), from its address.")
     detail: str | None = Field(
         None,

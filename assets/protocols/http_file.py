@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from assets.errors import UnreadableSource
+from assets.errors import SettingsError, UnreadableSource
 from assets.protocols.answers.canonical import MAX_CANONICAL_BYTES, canonical_json_sha256
 from assets.protocols.answers.file_answers import not_the_file
 from assets.protocols.answers.http_answers import by_transfer, conditional_get
@@ -30,7 +30,7 @@ from assets.protocols.kernel import (
     When,
 )
 from assets.protocols.queries import fill_address, partition_places
-from assets.tables.readers.spec import Container, FileShape
+from assets.tables.readers.spec import FileShape
 
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
@@ -88,16 +88,20 @@ class HttpFile(Protocol[HttpFileSource]):
         return open_feed_rows(feed, source, [(b.path, source.url) for b in bodies])
 
 
-def _content_sha256(source: HttpFileSource, packed: Container, body: Body) -> str | None:
+def _content_sha256(source: HttpFileSource, packed: Literal["zip", "gzip", "7z"], body: Body) -> str | None:
     """Of what is packed: archives are written anew, with other dates and in another order, around the same data."""
     from assets.tables.readers.container import content_sha256  # not at definition load
 
     if body.payload.size > MAX_CANONICAL_BYTES:
         return None
     try:
+        if packed == "7z":
+            from assets.tables.readers.seven_zip import content_sha256_7z  # an extra of its own
+
+            return content_sha256_7z(body.path, source.member, source.unpacking)
         return content_sha256(body.path, packed, source.member, source.unpacking)
-    except UnreadableSource:
-        return None
+    except (UnreadableSource, SettingsError):
+        return None  # reading the rows says what is wrong
 
 
 PROTOCOL = HttpFile()

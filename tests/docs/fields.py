@@ -44,7 +44,7 @@ WORDS = {
     "records.path": "Where the rows are, in JSON and in XML.",
     "format.value": "What it says for JSON.",
     "format.param": "Its name: returnType, _type, dataType, resultType; no two agencies agree.",
-    "unpacking.max_members": "Most members of a ZIP.",
+    "unpacking.max_members": "Most members of a ZIP or 7z.",
 }
 
 

@@ -89,7 +89,9 @@ def packing(shape: FileShape, head: bytes) -> Container:
     if shape.container is not None:
         return shape.container
     kind = kind_of(head)
-    return "gzip" if kind == "gzip" else "zip" if kind == "zip" and shape.format != "xlsx" else "none"
+    if kind == "zip":
+        return "none" if shape.format == "xlsx" else "zip"
+    return "gzip" if kind == "gzip" else "7z" if kind == "7z" else "none"
 
 
 def packed_in(shape: FileShape, path: Path) -> Container:

@@ -1,4 +1,4 @@
-"""ZIP and gzip: members found, named and unpacked within limits; nothing here knows what the members hold.
+"""ZIP and gzip: members found, named and unpacked within limits; nothing here knows what the members hold. 7z is `seven_zip.py`.
 
 Sizes and ratios are counted while inflating: what a header says is never believed.
 """
@@ -15,15 +15,15 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from assets.errors import UnreadableSource
-from assets.tables.readers.spec import Container, Unpacking
+from assets.tables.readers.spec import Unpacking
 
 _PIECE = 1024 * 1024
-_FREE = 1024 * 1024
+FREE = 1024 * 1024
 """Bytes that a member may unpack to whatever its ratio: short texts compress well."""
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError,
@@ -82,16 +82,21 @@ def members(path: Path, limits: Unpacking, where: str = "") -> dict[str, zipfile
 def chosen(path: Path, pattern: str, limits: Unpacking, where: str = "") -> list[tuple[str, zipfile.ZipInfo]]:
     """The members that a glob matches, by their whole name or by their last part. Raises UnreadableSource on none."""
     found = members(path, limits, where)
+    return [(name, found[name]) for name in matching(found, pattern, "ZIP", where)]
+
+
+def matching(names: Collection[str], pattern: str, archive: str, where: str = "") -> list[str]:
+    """The names that a glob matches, wholly or by their last part. Raises UnreadableSource on none. `archive`: its kind."""
     pattern = unicodedata.normalize("NFC", pattern)
     hits = [
-        (name, info)
-        for name, info in found.items()
+        name
+        for name in names
         if not name.startswith("__MACOSX/")
         and (fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.rpartition("/")[2], pattern))
     ]
     if not hits:
-        names = ", ".join(f"'{n[:100]}'" for n in list(found)[:20]) or "none"
-        raise _refuse(f"no member of the ZIP matches '{pattern}'; it has {names}", where, "correct source.member")
+        shown = ", ".join(f"'{n[:100]}'" for n in list(names)[:20]) or "none"
+        raise _refuse(f"no member of the {archive} matches '{pattern}'; it has {shown}", where, "correct source.member")
     return hits
 
 
@@ -141,7 +146,7 @@ def inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, limits:
 
 def _limited(source: IO[bytes] | gzip.GzipFile, packed: int, limits: Unpacking, what: str, where: str) -> Iterator[bytes]:
     done = 0
-    most = max(_FREE, packed * limits.max_ratio)
+    most = max(FREE, packed * limits.max_ratio)
     while piece := source.read(_PIECE):
         done += len(piece)
         if done > limits.max_member_bytes:
@@ -177,23 +182,33 @@ def unpack_gzip(path: Path, limits: Unpacking, target: Path, where: str = "") ->
     return target
 
 
-def content_sha256(path: Path, packed: Container, pattern: str, limits: Unpacking, where: str = "") -> str:
+def content_sha256(path: Path, packed: Literal["zip", "gzip"], pattern: str, limits: Unpacking, where: str = "") -> str:
     """Hex digest of what is packed: of the chosen members of a ZIP by name, or of a gzip. Order, dates and method are none of it.
 
     Raises UnreadableSource on what is damaged or beyond the limits.
     """
-    whole = hashlib.sha256()
     if packed == "gzip":
+        whole = hashlib.sha256()
         for piece in gzip_pieces(path, limits, where):
             whole.update(piece)
         return whole.hexdigest()
     hits = chosen(path, pattern, limits, where)
     with opened(path, where) as archive:
-        for name, info in hits:
+
+        def hexdigest(name: str, info: zipfile.ZipInfo) -> str:
             digest = hashlib.sha256()
             for piece in inflated(archive, info, name, limits, where):
                 digest.update(piece)
-            whole.update(f"{digest.hexdigest()} {name}\n".encode("utf-8", "surrogatepass"))
+            return digest.hexdigest()
+
+        return sha256_of_members((name, hexdigest(name, info)) for name, info in hits)
+
+
+def sha256_of_members(members: Iterable[tuple[str, str]]) -> str:
+    """One hex digest of names and the hex digests of what they hold."""
+    whole = hashlib.sha256()
+    for name, digest in members:
+        whole.update(f"{digest} {name}\n".encode("utf-8", "surrogatepass"))
     return whole.hexdigest()
 
 

@@ -50,6 +50,10 @@ def open_rows(
         into = Path(folder.name)
         if packed == "gzip":
             files = [("", unpack_gzip(path, shape.unpacking, into / "member", order.where))]
+        elif packed == "7z":
+            from assets.tables.readers.seven_zip import unpack_7z  # an extra of its own
+
+            files = unpack_7z(path, shape.member, shape.unpacking, into, order.where)
         else:
             files = unpack_zip(path, shape.member, shape.unpacking, into, order.where)
         return concatenated([_opener(f, shape, order.of_member(name)) for name, f in files], order, folder.cleanup)

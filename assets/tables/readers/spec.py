@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from quality.contract import Strict
 
 Format = Literal["csv", "tsv", "json", "jsonl", "geojson", "xml", "xls", "xlsx", "parquet"]
-Container = Literal["none", "zip", "gzip"]
+Container = Literal["none", "zip", "gzip", "7z"]
 FORMATS: Mapping[str, str] = {"txt": "csv"} | {name: name for name in get_args(Format)}
 """The format that the end of a file's name says, after its last point."""
 
@@ -51,9 +51,12 @@ class FileShape(Strict):
 
     format: Format
     container: Container | None = Field(
-        None, description="none, zip or gzip. Default: by the address: gzip when it ends .gz, zip when it ends .zip, else none."
+        None,
+        description="none, zip, gzip or 7z. Default: by the end of the address: gzip for .gz, zip for .zip, 7z for .7z, else none.",
     )
-    member: str = Field("*", description="Glob of the members of a ZIP to read; several are read in the order of their names.")
+    member: str = Field(
+        "*", description="Glob of the members of a ZIP or 7z to read; several are read in the order of their names."
+    )
     csv: CsvShape = CsvShape()
     records_path: str | None = Field(
         None,
@@ -89,4 +92,5 @@ class FileShape(Strict):
         if self.container is not None:
             return self.container
         path = address.split("?", 1)[0].split("#", 1)[0].lower()
-        return "gzip" if path.endswith(".gz") else "zip" if path.endswith(".zip") else "none"
+        endings: dict[str, Container] = {".gz": "gzip", ".zip": "zip", ".7z": "7z"}
+        return next((container for ending, container in endings.items() if path.endswith(ending)), "none")
