@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, model_validator
 
 from assets.protocols.answers.http_answers import by_status, keyed, query_string
-from assets.protocols.answers.kosis_answers import NO_UPDATES, by_code, error_of, records_of, whole
-from assets.protocols.answers.kosis_cells import ALL, Question, before, fitting, halves, period_of
+from assets.protocols.answers.kosis_answers import NO_CODES, NO_UPDATES, by_code, error_of, records_of, whole
+from assets.protocols.answers.kosis_cells import ALL, Question, before, codes_of, fitting, halves, period_of
 from assets.protocols.kernel import (
     Auth,
     Body,
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
 
-_META = "method=getMeta&type=NCD"
+_META = {"method=getMeta&type=NCD": NO_UPDATES, "method=getMeta&type=ITM": NO_CODES}
+"""The questions about a table, and what it means that one has no result."""
 SEOUL = ZoneInfo("Asia/Seoul")
 Codes = tuple[str, ...]
 
@@ -122,7 +123,9 @@ class Kosis(Protocol[KosisSource]):
         return [Step(params={"parts": list(asked.items()), "today": today}, lead=True)]
 
     def follow(self, feed: Feed, source: KosisSource, step: Step, body: Body) -> Iterable[Step]:
-        """The data, each part stamped with the table's update dates and with what it asks for."""
+        """The data, each part stamped with the table's update dates and with what it asks for; or the halves of a question."""
+        if (question := step.params.get("question")) is not None:
+            return self._listed(feed, source, step, replace(question, known=codes_of(records_of(feed, body))))
         dates = [{str(k): str(v) for k, v in row.items()} for row in records_of(feed, body) if isinstance(row, dict)]
         latest = max((re.sub(r"\D", "", row.get("SEND_DE", ""))[:8] for row in dates), default="")
         parts = [(query, part) for query, part in step.params["parts"]]
@@ -134,23 +137,38 @@ class Kosis(Protocol[KosisSource]):
 
     def split(self, feed: Feed, source: KosisSource, step: Step) -> Iterable[Step]:
         question = step.params.get("question")
-        parts = halves(question) if isinstance(question, Question) else []
-        return [replace(step, params={**step.params, "question": part}) for part in parts]
+        if not isinstance(question, Question):
+            return []
+        parts = halves(question)
+        if not parts and ALL in question.codes.values() and not question.known:
+            return [replace(step, lead=True)]  # which codes the table has
+        return [_part(step, part) for part in parts]
+
+    def _listed(self, feed: Feed, source: KosisSource, step: Step, question: Question) -> list[Step]:
+        """The halves of a question that was too large, now that the codes behind ALL are known."""
+        from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
+
+        parts = [part for half in halves(question) for part in fitting(half, source.max_cells, source.newest)]
+        if not parts:
+            what = "a question too large, in which KOSIS lists no codes to halve: give a window in place of newest"
+            raise order_of(feed).refuse(what, "look at the archived answer of getMeta, type=ITM")
+        return [replace(_part(step, part), lead=False) for part in parts]
 
     def request(self, feed: Feed, source: KosisSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         if step.lead:
-            base = source.base_url.rstrip("/")
-            url = f"{base}/statisticsData.do?{_META}&orgId={source.org}&tblId={source.table}&format=json&jsonVD=Y"
+            base, meta = source.base_url.rstrip("/"), list(_META)["question" in step.params]
+            url = f"{base}/statisticsData.do?{meta}&orgId={source.org}&tblId={source.table}&format=json&jsonVD=Y"
         else:
             url = f"{source.address}?{_query(source, step)}"
         url, headers = keyed(url, {}, source.auth)
         return Request(url, headers=headers, step=step.ordinal, page=cursor.page)
 
     def classify(self, source: KosisSource, request: Request, response: Response) -> Outcome:
-        by, lead = by_status(response.status, response.headers), _META in request.url
+        by = by_status(response.status, response.headers)
+        without = next((meaning for meta, meaning in _META.items() if meta in request.url), "")
         said = error_of(response.head, response.length)
         if said is not None:
-            meant = by_code(*said, response.headers, lead)
+            meant = by_code(*said, response.headers, without)
             # a code that nobody knows tells less than a status that refuses
             return by if by is not None and isinstance(meant, Malformed) else meant
         if by is not None:
@@ -166,7 +184,7 @@ class Kosis(Protocol[KosisSource]):
         if response.tail.rstrip()[-1:] != b"]":
             return Transient("the list is cut off: it does not end")
         if response.length <= len(response.head) and (odd := whole(response.head)) is not None:
-            return Malformed(NO_UPDATES) if lead and isinstance(odd, Empty) else odd
+            return Malformed(without) if without and isinstance(odd, Empty) else odd
         return Ok()
 
     def recognise(self, url: str) -> dict[str, Any] | None:
@@ -192,6 +210,10 @@ class Kosis(Protocol[KosisSource]):
                 yield from records_of(feed, body)
 
         return rows_of_records(feed, records())
+
+
+def _part(step: Step, question: Question) -> Step:
+    return replace(step, params={**step.params, "question": question})
 
 
 def _question(source: KosisSource, step: Step) -> Question:

@@ -388,7 +388,41 @@ def test_hostile_answers_raise_unreadable_source_only(page: bytes, tmp_path: Pat
 
 
 def test_a_step_that_cannot_be_smaller_is_not_split() -> None:
-    feed = kosis(newest=1, updates=False)
+    feed = kosis(newest=1, updates=False, items=["T1"], classes=[["11"]])
     [step] = planned(feed)
     assert list(PROTOCOL.split(feed, feed.source, step)) == []
     assert list(PROTOCOL.split(feed, feed.source, replace(step, params={}))) == []
+
+
+def itm(*codes: tuple[str, str | None, str]) -> str:
+    return json.dumps([{"OBJ_ID": kind, "OBJ_ID_SN": place, "ITM_ID": code, "ITM_NM": "x"} for kind, place, code in codes])
+
+
+def test_behind_all_are_the_codes_that_kosis_lists(tmp_path: Path) -> None:
+    """Halved by the first class that can be, and no longer than an address may be; the others are still asked for as ALL."""
+    feed = kosis(newest=1, updates=False, items=["T1"], classes=[["0"], ["ALL"], ["ALL"]])
+    [step] = planned(feed)
+    [lead] = PROTOCOL.split(feed, feed.source, step)
+    assert lead.lead
+    assert PROTOCOL.request(feed, feed.source, lead, Cursor(), Validators()).url == NCD.replace("NCD", "ITM") + KEY
+    many = [("B", "2", f"{n:010}") for n in range(1000)]
+    (tmp_path / "itm").write_text(itm(("ITEM", None, "T1"), ("A", "1", "0"), *many, ("C", "3", "x"), ("C", "3", "y")))
+    parts = list(PROTOCOL.follow(feed, feed.source, lead, Body(tmp_path / "itm", {}, NCD)))
+    asked_for = [part.params["question"].codes for part in parts]
+    assert [code for codes in asked_for for code in codes["objL2"]] == [code for _, _, code in many]
+    assert {(codes["objL1"], codes["objL3"], codes["itmId"]) for codes in asked_for} == {(("0",), ("ALL",), ("T1",))}
+    sent = [PROTOCOL.request(feed, feed.source, part, Cursor(), Validators()).url for part in parts]
+    assert max(map(len, sent)) < 3500 and len(sent) == 4 and not any(part.lead for part in parts)
+    [one, other] = PROTOCOL.split(feed, feed.source, replace(parts[0], params={**parts[0].params}))
+    assert len(one.params["question"].codes["objL2"]) == len(other.params["question"].codes["objL2"]) == 125
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", "[7]", '[{"ITM_ID": null}]', "{}", "", itm(("A", "1", "0")), '[{"OBJ_ID": [], "ITM_ID": {}}]']
+)
+def test_codes_that_cannot_be_halved_are_unreadable(answer: str, tmp_path: Path) -> None:
+    feed = kosis(newest=1, updates=False)
+    [lead] = PROTOCOL.split(feed, feed.source, planned(feed)[0])
+    (tmp_path / "itm").write_text(answer)
+    with pytest.raises(UnreadableSource):
+        PROTOCOL.follow(feed, feed.source, lead, Body(tmp_path / "itm", {}, NCD))

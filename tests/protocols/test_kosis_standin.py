@@ -61,9 +61,8 @@ def test_a_finished_fetch_has_the_servers_cells_or_there_is_none(
     if done.outcome == "Empty":
         assert not rows or "kosis_error:30" in faults
     if not faults:
-        # without listed codes one month of all regions may still be too much, and there is nothing to halve
-        fits = listed or regions * items <= allowed
-        assert done.outcome == ("BadRequest" if (not rows and updates) or not fits else "Ok" if rows else "Empty")
+        # even one month of all regions that is too much: which codes there are is asked for
+        assert done.outcome == ("BadRequest" if not rows and updates else "Ok" if rows else "Empty")
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +163,27 @@ def test_error_31_halves_by_period_and_then_by_class_without_a_gap_or_a_double(c
     assert len(asked) == len(set(asked))
 
 
+def test_error_31_of_one_period_of_all_codes_asks_which_codes_there_are(clean: Scene, tmp_path: Path) -> None:
+    world, feed = fresh(clean, tmp_path), kosis(newest=1)
+    clean.serve(table(regions=13))
+    expected = [r for r in read(table(regions=13)) if r[3] == "202610"]
+    assert sorted(world.rows(world.fetch(feed), feed)) == expected
+    asked = [parse_qs(request["query"]) for request in world.requests]
+    assert [(query.get("type") or query["objL1"])[0] for query in asked] == [
+        "NCD", "ALL", "ITM", "10 11 12 13 14 15 ", "16 17 18 19 20 21 22 ", "16 17 18 ", "19 20 21 22 ",
+    ]  # fmt: skip
+    assert {query["itmId"][0] for query in asked if "itmId" in query} == {"ALL"}
+    world.forget()
+    assert world.fetch(feed).outcome == "NotModified" and len(world.requests) == 1
+
+
 def test_what_cannot_be_halved_fails_with_the_agencys_reason(clean: Scene, tmp_path: Path) -> None:
-    world, feed = fresh(clean, tmp_path), kosis(newest=3)
+    world, feed = fresh(clean, tmp_path), kosis(newest=13, items=["T0"], classes=[["10"]])
+    clean.serve(table(1, tuple(f"2025{n:02d}" for n in range(1, 13)) + MONTHS, 1))
     error = world.fails("BadRequest", feed)
     assert "error 31" in str(error) and len(world.requests) == 2
-    assert "[ALL]" in str(error), "what can be listed can be asked in parts"
+    error = world.fails("Malformed", kosis(newest=13))
+    assert "no codes to halve: give a window" in str(error)
 
 
 @pytest.mark.parametrize(

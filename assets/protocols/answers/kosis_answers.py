@@ -16,6 +16,7 @@ from assets.protocols.kernel import AuthFailed, BadRequest, Body, Empty, Malform
 if TYPE_CHECKING:
     from assets.feeds.model import Feed
 
+NO_CODES = "KOSIS lists no codes of this table: check org and table, or list the codes in place of [ALL]"
 NO_UPDATES = "KOSIS knows no update date of this table: check org and table, or set updates: false"
 _MINUTE_S = 60.0
 _PIECE = re.compile(
@@ -74,15 +75,15 @@ def error_of(head: bytes, length: int) -> tuple[str, str] | None:
     return str(code_value).strip(), str(value.get("errMsg", ""))[:500]
 
 
-def by_code(code: str, words: str, headers: Mapping[str, str], lead: bool) -> Outcome:
-    """The outcome of an error. `lead`: it answers the question about updates, where no result means no such table."""
+def by_code(code: str, words: str, headers: Mapping[str, str], without: str = "") -> Outcome:
+    """The outcome of an error. `without`: what it means that a question about the table itself has no result."""
     reason = f"error {code}: {words[:200]}"
     if code in ("10", "11", "42"):
         return AuthFailed(reason)
     if code in ("20", "21"):
         return BadRequest(reason)
     if code == "30":
-        return BadRequest(f"{reason} ({NO_UPDATES})") if lead else Empty(reason)
+        return BadRequest(f"{reason} ({without})") if without else Empty(reason)
     if code in ("31", "41"):
         return BadRequest(
             f"{reason} (where it cannot be halved: list the codes of items and classes in place of [ALL])", too_large=True

@@ -6,30 +6,41 @@ and what comes back is `kosis.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from math import prod
+from typing import Any
 
 ALL = ("ALL",)
 """The codes of a class of which the feed lists none."""
+LONGEST_CODES = 3000
+"""Characters of the codes of one class in a question: they stand in its address."""
 
 
 @dataclass(frozen=True)
 class Question:
     """One query. `codes`: parameter (objL1 … objL8, then itmId) → its codes. `first`, `last`: periods of `kind`, both meant;
 
-    None where the feed asks for the newest ones, or names its periods itself.
+    None where the feed asks for the newest ones, or names its periods itself. `known`: the codes behind an ALL, once KOSIS told.
     """
 
     codes: Mapping[str, tuple[str, ...]]
     kind: str = "Y"
     first: int | None = None
     last: int | None = None
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def periods(self) -> int | None:
         return None if self.first is None or self.last is None else self.last - self.first + 1
+
+    def listed(self) -> dict[str, tuple[str, ...]]:
+        """The codes, with those that are known in place of ALL."""
+        return {name: self.known.get(name, codes) if codes == ALL else codes for name, codes in self.codes.items()}
+
+    def is_too_long(self) -> bool:
+        return any(sum(map(len, codes)) + len(codes) > LONGEST_CODES for codes in self.codes.values())
 
     def range(self) -> tuple[str, str] | None:
         """The two ends as KOSIS writes them; None where there is no range."""
@@ -40,10 +51,8 @@ class Question:
 
 def cells(question: Question, newest: int | None) -> int | None:
     """Items × classes × periods; None where one of them is not listed. `newest`: how many periods, where there is no range."""
-    count = question.periods or newest
-    if count is None or ALL in question.codes.values():
-        return None
-    return count * prod(len(codes) for codes in question.codes.values())
+    count, listed = question.periods or newest, question.listed().values()
+    return None if count is None or ALL in listed else count * prod(map(len, listed))
 
 
 def halves(question: Question) -> list[Question]:
@@ -53,7 +62,7 @@ def halves(question: Question) -> list[Question]:
     if question.first is not None and question.last is not None and question.first < question.last:
         middle = (question.first + question.last) // 2
         return [replace(question, last=middle), replace(question, first=middle + 1)]
-    for name, codes in question.codes.items():
+    for name, codes in question.listed().items():
         if len(codes) > 1:
             middle = len(codes) // 2
             parts = (codes[:middle], codes[middle:])
@@ -64,11 +73,21 @@ def halves(question: Question) -> list[Question]:
 def fitting(question: Question, limit: int, newest: int | None) -> Iterator[Question]:
     """The question, halved until each part is known to fit, or cannot be told or halved; in order."""
     size = cells(question, newest)
-    parts = halves(question) if size is not None and size > limit else []
+    parts = halves(question) if question.is_too_long() or (size is not None and size > limit) else []
     if not parts:
         yield question
     for part in parts:
         yield from fitting(part, limit, newest)
+
+
+def codes_of(rows: Iterable[Any]) -> dict[str, tuple[str, ...]]:
+    """The codes of each class and of the items, from what `getMeta`, `type=ITM` answers: OBJ_ID_SN tells which class it is."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if isinstance(row, dict) and (code := str(row.get("ITM_ID") or "")):
+            place = "itmId" if row.get("OBJ_ID") == "ITEM" else f"objL{row.get('OBJ_ID_SN')}"
+            found.setdefault(place, {})[code] = None
+    return {name: tuple(codes) for name, codes in found.items()}
 
 
 # --- periods ----------------------------------------------------------------------------------------------------------------

@@ -66,7 +66,10 @@ class Kosis(Engine):
         if any(not params.get(name) for name in ("method", "orgId", "tblId", "format")):
             return error("20")
         rows = table_of(source, params["orgId"], params["tblId"])
-        answered = updates(rows, params, asked) if service == META else cells(rows, params, options.max_cells)
+        if service == META and params.get("type") == "ITM":
+            answered = codes(rows)
+        else:
+            answered = updates(rows, params, asked) if service == META else cells(rows, params, options.max_cells)
         if isinstance(answered, str):
             return error(answered)
         bare = params.get("jsonVD") != "Y" or asked.fault("unquoted_json_keys") is not None
@@ -112,6 +115,18 @@ def updates(rows: Sequence[Row], params: Mapping[str, str], asked: Asked) -> lis
         sent = dict.fromkeys(sent, f"2026-02-{asked.now.timetuple().tm_yday % 27 + 1:02d}")
     name = rows[0].get("TBL_NM", "")
     return [{"ORG_NM": "통계청", "TBL_NM": name, "PRD_SE": s, "PRD_DE": d, "SEND_DE": at} for (s, d), at in sorted(sent.items())]
+
+
+def codes(rows: Sequence[Row]) -> list[Row] | str:
+    """ITM: the items and, class by class, their codes, each once."""
+    kinds: dict[str, tuple[str, str, str, str | None]] = {"ITEM": ("항목", "ITM_ID", "ITM_NM", None)}
+    kinds |= {chr(64 + n): (f"분류 {n}", f"C{n}", f"C{n}_NM", str(n)) for n in range(1, 9) if rows and f"C{n}" in rows[0]}
+    found: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        for kind, (called, code, name, place) in kinds.items():
+            told = {"OBJ_ID": kind, "OBJ_NM": called, "OBJ_ID_SN": place, "ITM_ID": row[code], "ITM_NM": row.get(name, "")}
+            found.setdefault((kind, str(row[code])), told)
+    return list(found.values()) or "30"
 
 
 def cells(rows: Sequence[Row], params: Mapping[str, str], limit: int) -> list[Row] | str:
