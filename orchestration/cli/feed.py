@@ -228,6 +228,25 @@ def counts_of(settings: Settings, feed_id: str, partition: str | None = None) ->
     return {name: rows[name] for name in counts}
 
 
+@app.command(epilog=example("madang feed grid 37.5665 126.9780"))
+def grid(
+    latitude: Annotated[float, typer.Argument(metavar="LATITUDE", help="In degrees, like 37.5665.")],
+    longitude: Annotated[float, typer.Argument(metavar="LONGITUDE", help="In degrees, like 126.9780.")],
+    json_: Json = False,
+) -> None:
+    """The point of Korea's 5 km forecast grid that is nearest to a place: nx and ny, as a KMA feed lists them in `each`."""
+    from assets.onboarding.kma_grid import distance_km, place_of, point_of
+
+    nx, ny = point_of(latitude, longitude)
+    there = place_of(nx, ny)
+    away_km = round(distance_km((latitude, longitude), there), 1)
+    if json_:
+        print_json({"nx": nx, "ny": ny, "latitude": round(there[0], 4), "longitude": round(there[1], 4), "away_km": away_km})
+    else:
+        line = f"- {{nx: {nx}, ny: {ny}}}  # {there[0]:.4f}, {there[1]:.4f}; {away_km} km away"
+        out.print(line, highlight=False, markup=False)
+
+
 @app.command(epilog=example("madang feed status"))
 def status(json_: Json = False) -> None:
     """How every feed stands: what came of the last fetch, when the agency last confirmed the rows, how many were refused.

@@ -146,6 +146,15 @@ def test_feed_status_tells_what_ledger_and_tables_know(in_demo: MadangHome, caps
     assert done.code == 0 and "kr.seoul.bike_hourly" in done.out
 
 
+def test_a_place_and_its_point_of_the_forecast_grid(capsys: Capture) -> None:
+    done = call("feed", "grid", "37.5665", "126.9780", capsys=capsys)
+    assert done.out == "- {nx: 60, ny: 127}  # 37.5799, 126.9894; 1.8 km away\n"
+    done = call("feed", "grid", "33.4996", "126.5312", "--json", capsys=capsys)
+    assert json.loads(done.out) == {"nx": 53, "ny": 38, "latitude": 33.5009, "longitude": 126.5466, "away_km": 1.4}
+    done = call("feed", "grid", "126.9780", "37.5665", capsys=capsys)
+    assert done.code == 1 and "latitude first" in done.err
+
+
 def test_a_run_that_cannot_begin_says_what_is_not_there(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is opened before the first step, where no step can say why it failed."""
     settings = {"MADANG_STORE": "s3://madang", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "x"}
