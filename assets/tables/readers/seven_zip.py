@@ -41,7 +41,7 @@ def members_7z(path: Path, limits: Unpacking, where: str = "") -> dict[str, int]
     the extra is not installed.
     """
     with _opened(path, limits, where) as archive:
-        return {name: file.size for name, file in _files(archive, path, limits, where).items()}
+        return {name: file.size for name, file in archive.files.items()}
 
 
 def unpack_7z(path: Path, pattern: str, limits: Unpacking, into: Path, where: str = "") -> list[tuple[str, Path]]:
@@ -77,9 +77,9 @@ def _append(file: Path, piece: bytes) -> None:
 def _unpacked(path: Path, pattern: str, limits: Unpacking, take: Callable[[str], Take], where: str) -> None:
     """Hands every piece of the chosen members to what `take` gives for its name, asked in the order of the names."""
     with _opened(path, limits, where) as archive:
-        files = _files(archive, path, limits, where)
-        takers = {files[name].stored: take(name) for name in matching(files, pattern, "7z archive", where)}
-        _extract(archive, takers, sum(file.size for file in files.values()), where)
+        wanted = matching(archive.files, pattern, "7z archive", where)
+        takers = {archive.files[name].stored: take(name) for name in wanted}
+        _extract(archive.archive, takers, sum(file.size for file in archive.files.values()), where)
 
 
 def _library() -> None:
@@ -91,22 +91,37 @@ def _library() -> None:
         )
 
 
+class _File(NamedTuple):
+    """A member. `stored`: its name as it stands; `size`: declared, and what is unpacked at most."""
+
+    stored: str
+    size: int
+
+
+class _Archive(NamedTuple):
+    """`files`: by name (NFC), in the order of the names."""
+
+    archive: Any
+    files: dict[str, _File]
+
+
 @contextmanager
-def _opened(path: Path, limits: Unpacking, where: str) -> Iterator[Any]:
+def _opened(path: Path, limits: Unpacking, where: str) -> Iterator[_Archive]:
     _library()
     most = limits.max_members * HEADER_BYTES_OF_A_MEMBER
     with path.open("rb") as file:  # of an open file py7zr unpacks in this thread alone
         try:
-            listed = _list_bytes(file, path.stat().st_size)
-            archive = py7zr.SevenZipFile(file, "r") if listed <= most else None
+            packed = path.stat().st_size
+            if _list_bytes(file, packed) > most:
+                mend = "raise source.unpacking.max_members if that is right"
+                raise _refuse(f"the list of members of the 7z archive unpacks to more than {most:,} bytes", where, mend)
+            archive = py7zr.SevenZipFile(file, "r")
+            files = _files(archive, packed, limits, where)
         except py7zr.exceptions.PasswordRequired:
             raise _encrypted(where) from None
         except _damage():
             raise _refuse("no readable 7z archive: damaged or cut off", where, _MEND) from None
-        if archive is None:
-            mend = "raise source.unpacking.max_members if that is right"
-            raise _refuse(f"the list of members of the 7z archive unpacks to more than {most:,} bytes", where, mend)
-        yield archive
+        yield _Archive(archive, files)
 
 
 def _list_bytes(file: BinaryIO, length: int) -> int:
@@ -120,18 +135,11 @@ def _list_bytes(file: BinaryIO, length: int) -> int:
     return sum(folder.unpacksizes[-1] for folder in HeaderStreamsInfo.retrieve(io.BytesIO(raw[1:])).unpackinfo.folders)
 
 
-class _File(NamedTuple):
-    """A member. `stored`: its name as it stands; `size`: declared, and what is unpacked at most."""
-
-    stored: str
-    size: int
-
-
-def _files(archive: Any, path: Path, limits: Unpacking, where: str) -> dict[str, _File]:
-    """Members by name (NFC), in the order of the names."""
+def _files(archive: Any, packed: int, limits: Unpacking, where: str) -> dict[str, _File]:
+    """The members. `packed`: bytes of the archive. Its dates are not looked at, and may be any."""
     if archive.needs_password():
         raise _encrypted(where)
-    listed = archive.list()
+    listed = list(archive.files)
     if len(listed) > limits.max_members:
         raise _refuse(f"a 7z archive of {len(listed):,} members", where, "raise source.unpacking.max_members if that is right")
     found: dict[str, _File] = {}
@@ -153,7 +161,7 @@ def _files(archive: Any, path: Path, limits: Unpacking, where: str) -> dict[str,
             where,
             "raise source.unpacking.max_member_bytes",
         )
-    if sum(sizes) > max(FREE, path.stat().st_size * limits.max_ratio):
+    if sum(sizes) > max(FREE, packed * limits.max_ratio):
         raise _refuse(
             f"the 7z archive unpacks to more than {limits.max_ratio:g} times its size", where, "raise source.unpacking.max_ratio"
         )
