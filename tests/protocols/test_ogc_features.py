@@ -301,7 +301,8 @@ def test_nothing_found_and_nothing_on_a_page() -> None:
     assert outcome_name(meant(page(0, 7))) == "Malformed"
     assert "empty_page_ends" in str(meant(page(0, None, NEXT)))
     assert outcome_name(meant(page(0, None, NEXT), number=3)) == "Malformed"
-    assert meant(page(0, None, NEXT), number=3, empty_page_ends=True) == Ok(PageInfo(next_cursor=NEXT))
+    assert meant(page(0, None, NEXT), number=3, empty_page_ends=True) == Ok(PageInfo(page_size=NO_MORE_PAGES))
+    assert meant(page(0, 30, NEXT), number=3, empty_page_ends=True) == Ok(PageInfo(total=30, next_cursor=RECOUNT))
     assert isinstance(meant(page(0, 0, NEXT), empty_page_ends=True), Empty)
 
 

@@ -45,6 +45,7 @@ def page_of(seen: Members, leads: str | None, *, first: bool, by_links: bool, ex
         return Malformed("an empty page that leads on to another; if that is how this server ends, declare empty_page_ends")
     if returned == 0 and first:
         return Malformed(f"no features, though numberMatched says {total}") if total else Empty("no features")
+    leads = None if returned == 0 else leads
     if leads or not by_links:
         return Ok(PageInfo(total=total, next_cursor=leads if by_links else None))
     if total is None:
