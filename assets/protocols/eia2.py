@@ -77,7 +77,10 @@ class EiaSource(QuerySource):
     )
     frequency: str = Field(min_length=1, description="annual, quarterly, monthly, weekly, daily, hourly, …, as the route has it.")
     order: tuple[str, ...] = Field(
-        ("period",), min_length=1, description="Columns to sort by; together they must tell every row, or pages may overlap."
+        (),
+        description=(
+            "Columns to sort by; together they must tell every row, or pages may overlap. Default: period, and the contract's key."
+        ),
     )
     size: int = Field(5000, gt=0, le=5000, description="Rows of a page; EIA gives 5000 at most.")
     nodata: Literal["refuse", "empty"] = Field(
@@ -118,7 +121,7 @@ class Eia(Protocol[EiaSource]):
         for facet, values in source.facets.items():
             query |= {f"facets[{facet}][{n}]": fill(value, step) for n, value in enumerate(values)}
         query |= query_of(source, step)
-        for n, name in enumerate(source.order):
+        for n, name in enumerate(source.order or _told_apart(feed)):
             query |= {f"sort[{n}][column]": name, f"sort[{n}][direction]": "asc"}
         query |= {"offset": str(cursor.offset), "length": str(source.size)}
         return asked(source.address, query, source.auth, step, cursor)
@@ -147,6 +150,11 @@ class Eia(Protocol[EiaSource]):
     def canonical_sha256(self, source: EiaSource, body: Body) -> str | None:
         """The version of the API, and the request that it repeats, are no data."""
         return canonical_json_sha256(body.payload, ("apiVersion", "ExcelAddInVersion", "request"))
+
+
+def _told_apart(feed: Feed) -> Iterable[str]:
+    """The columns that tell all rows apart, as far as the contract says: rows of one period have no order of their own."""
+    return dict.fromkeys(("period", *(feed.contract.column(name).source_name for name in feed.contract.key)))
 
 
 def _error(seen: Around | None, response: Response) -> Outcome | None:
