@@ -47,8 +47,15 @@ if TYPE_CHECKING:
 
 SUSPENDED_S = 60.0
 """A key that asked too often is suspended for seconds to minutes."""
-_DASHES = {"annual": 0, "monthly": 1, "daily": 2}
+_FORMS = {
+    "annual": "%Y", "quarterly": "%Y-Q%q", "monthly": "%Y-%m", "weekly": "%Y-%m-%d", "daily": "%Y-%m-%d", "hourly": "%Y-%m-%dT%H",
+}  # fmt: skip
+"""How the frequencies write their periods."""
 _PLACE = re.compile(r"\{\w+:([^{}]*)\}")
+_DIGITS = {"%Y": 4, "%q": 1, "%m": 2, "%d": 2, "%H": 2}
+_ZONE = r"(?:Z|[+-][\d:]{2,5})?"
+_VALUE = r"\{(?!(?:start|end|last|since)\})\w+\}"
+"""A place for a partition's key, or a value of `each`, whose form is not known here."""
 
 
 class EiaAuth(Auth):
@@ -91,12 +98,12 @@ class EiaSource(QuerySource):
 
     @model_validator(mode="after")
     def _dates_fit(self) -> EiaSource:
-        """A day in place of a month leaves that month out, silently."""
+        """A day in place of a month leaves that month out, silently: periods are compared as text."""
+        form = _FORMS.get(self.frequency, "")
+        written = re.sub("%[YmdHq]", lambda code: rf"(?:{code[0]}|\d{{{_DIGITS[code[0]]}}})", form)
         for name in ("start", "end"):
             text = _PLACE.sub(lambda match: match[1], str(self.params.get(name) or ""))
-            dashes = _DASHES.get(self.frequency)
-            if text and dashes is not None and text.count("-") != dashes:
-                form = "-".join(("%Y", "%m", "%d")[: dashes + 1])
+            if text and form and not re.fullmatch(f"{written}{_ZONE if '%H' in form else ''}|{_VALUE}", text):
                 raise ValueError(f"{name} of a {self.frequency} route is written {form}; EIA leaves out rows in silence else")
         return self
 

@@ -92,12 +92,29 @@ def test_months_are_asked_for_as_months() -> None:
 
 @pytest.mark.parametrize(
     ("frequency", "start"),
-    [("monthly", "2008-02-01"), ("monthly", "2008"), ("annual", "2008-02"), ("daily", "2008-02"), ("monthly", "{start:%Y-%m-%d}")],
-)
+    [("monthly", "2008-02-01"), ("monthly", "2008"), ("annual", "2008-02"), ("daily", "2008-02"), ("monthly", "{start:%Y-%m-%d}"),
+     ("weekly", "2008-02"), ("quarterly", "2008-03"), ("quarterly", "{start:%Y-%m}"), ("hourly", "2008-02-01"),
+     ("hourly", "{start:%Y-%m-%d}"), ("monthly", "{start}"), ("annual", "{start}"), ("daily", "20080201")],
+)  # fmt: skip
 def test_a_date_of_the_wrong_form_would_leave_rows_out_and_is_refused(frequency: str, start: str) -> None:
     with pytest.raises(ValidationError, match="in silence"):
         feed(frequency=frequency, params={"start": start}, window={"every": "month"})
-    assert feed(frequency="weekly", params={"start": "2008-02-01"})
+
+
+@pytest.mark.parametrize(
+    ("frequency", "start"),
+    [("annual", "2008"), ("annual", "{start:%Y}"), ("quarterly", "2008-Q1"), ("quarterly", "{start:%Y-Q%q}"),
+     ("monthly", "2008-02"), ("monthly", "{partition}"),
+     ("monthly", "{first}"), ("weekly", "2008-02-01"), ("daily", "{start:%Y-%m-%d}"),
+     ("hourly", "2008-02-01T00"), ("hourly", "{start:%Y-%m-%dT%H}"), ("hourly", "2008-02-01T00-05:00"),
+     ("local-hourly", "2008-02-01T00-05"), ("monthly", "")],
+)  # fmt: skip
+def test_a_date_of_the_frequencys_own_form_is_sent(frequency: str, start: str) -> None:
+    asked = feed(frequency=frequency, params={"start": start}, window={"every": "quarter"}, each={"first": ["2008-02"]})
+    sent = urls(asked)[0]
+    assert ("&start=" in sent) == (start not in ("", "{partition}"))  # of a feed without partitions there is none to fill in
+    if "%q" in start:
+        assert "&start=2026-Q3&" in sent
 
 
 @pytest.mark.parametrize("wrong", [{"data": []}, {"size": 5001}, {"route": "/a"}, {"auth": {"kind": "header_key"}}])
