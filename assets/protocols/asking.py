@@ -17,8 +17,8 @@ from assets.archive.ledger import Ledger
 from assets.errors import MadangError, UnreadableSource
 from assets.feeds.model import Feed
 from assets.payload import Payload
-from assets.protocols import kernel
 from assets.protocols.kernel import (
+    BadRequest,
     Body,
     Empty,
     Malformed,
@@ -211,7 +211,7 @@ class Asker:
                 polls_until = polls_until or now + timedelta(seconds=self._limits.total_timeout_s)
                 decision = address.redirect(request.url, outcome.poll_url, hosts=self._source.redirect_hosts, followed=0)
                 if isinstance(decision, address.Refused):
-                    return replace(answer, outcome=kernel.BadRequest(f"the place to ask for the result is refused: {decision.why}"))
+                    return replace(answer, outcome=BadRequest(f"the place to ask for the result is refused: {decision.why}"))
                 if now < polls_until:
                     headers = request.headers if decision.same_origin else {}
                     # at the same address the same question is put again; elsewhere the result is fetched
@@ -338,9 +338,11 @@ class Asker:
 
     def _judge(self, request: Request, exchange: Exchange, probe: bool, lead: Callable[[Body], None] | None) -> Answer:
         """What the response means: the transport's own verdict first, then the protocol's, then whether its rows can be read."""
+        protocol, headers = self._feed.protocol, exchange.header_map()
+        if isinstance(exchange.verdict, BadRequest) and 300 <= exchange.status < 400:
+            return Answer(exchange, protocol.redirected(exchange.verdict.reason))
         if exchange.verdict is not None:
             return Answer(exchange, exchange.verdict)
-        protocol, headers = self._feed.protocol, exchange.header_map()
         outcome = protocol.classify(
             self._source,
             request,

@@ -122,6 +122,9 @@ class Census(Protocol[CensusSource]):
         text = response.head[:64].decode("utf-8", "replace").lstrip("\ufeff")
         return Ok() if _HEADER.match(text) else Malformed("no list that begins with a header")
 
+    def redirected(self, why: str) -> Outcome:
+        return AuthFailed(f"{why}: the bureau leads those without a key elsewhere")
+
     def parse(self, feed: Feed, source: CensusSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 

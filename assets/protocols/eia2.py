@@ -47,8 +47,15 @@ if TYPE_CHECKING:
 
 SUSPENDED_S = 60.0
 """A key that asked too often is suspended for seconds to minutes."""
-_DASHES = {"annual": 0, "monthly": 1, "daily": 2}
+_FORMS = {
+    "annual": "%Y", "quarterly": "%Y-Q%q", "monthly": "%Y-%m", "weekly": "%Y-%m-%d", "daily": "%Y-%m-%d", "hourly": "%Y-%m-%dT%H",
+}  # fmt: skip
+"""How the frequencies write their periods."""
 _PLACE = re.compile(r"\{\w+:([^{}]*)\}")
+_DIGITS = {"%Y": 4, "%q": 1, "%m": 2, "%d": 2, "%H": 2}
+_ZONE = r"(?:Z|[+-][\d:]{2,5})?"
+_VALUE = r"\{(?!(?:start|end|last|since)\})\w+\}"
+"""A place for a partition's key, or a value of `each`, whose form is not known here."""
 
 
 class EiaAuth(Auth):
@@ -77,7 +84,10 @@ class EiaSource(QuerySource):
     )
     frequency: str = Field(min_length=1, description="annual, quarterly, monthly, weekly, daily, hourly, …, as the route has it.")
     order: tuple[str, ...] = Field(
-        ("period",), min_length=1, description="Columns to sort by; together they must tell every row, or pages may overlap."
+        (),
+        description=(
+            "Columns to sort by; together they must tell every row, or pages may overlap. Default: period, and the contract's key."
+        ),
     )
     size: int = Field(5000, gt=0, le=5000, description="Rows of a page; EIA gives 5000 at most.")
     nodata: Literal["refuse", "empty"] = Field(
@@ -88,12 +98,12 @@ class EiaSource(QuerySource):
 
     @model_validator(mode="after")
     def _dates_fit(self) -> EiaSource:
-        """A day in place of a month leaves that month out, silently."""
+        """A day in place of a month leaves that month out, silently: periods are compared as text."""
+        form = _FORMS.get(self.frequency, "")
+        written = re.sub("%[YmdHq]", lambda code: rf"(?:{code[0]}|\d{{{_DIGITS[code[0]]}}})", form)
         for name in ("start", "end"):
             text = _PLACE.sub(lambda match: match[1], str(self.params.get(name) or ""))
-            dashes = _DASHES.get(self.frequency)
-            if text and dashes is not None and text.count("-") != dashes:
-                form = "-".join(("%Y", "%m", "%d")[: dashes + 1])
+            if text and form and not re.fullmatch(f"{written}{_ZONE if '%H' in form else ''}|{_VALUE}", text):
                 raise ValueError(f"{name} of a {self.frequency} route is written {form}; EIA leaves out rows in silence else")
         return self
 
@@ -118,7 +128,7 @@ class Eia(Protocol[EiaSource]):
         for facet, values in source.facets.items():
             query |= {f"facets[{facet}][{n}]": fill(value, step) for n, value in enumerate(values)}
         query |= query_of(source, step)
-        for n, name in enumerate(source.order):
+        for n, name in enumerate(source.order or _told_apart(feed)):
             query |= {f"sort[{n}][column]": name, f"sort[{n}][direction]": "asc"}
         query |= {"offset": str(cursor.offset), "length": str(source.size)}
         return asked(source.address, query, source.auth, step, cursor)
@@ -147,6 +157,11 @@ class Eia(Protocol[EiaSource]):
     def canonical_sha256(self, source: EiaSource, body: Body) -> str | None:
         """The version of the API, and the request that it repeats, are no data."""
         return canonical_json_sha256(body.payload, ("apiVersion", "ExcelAddInVersion", "request"))
+
+
+def _told_apart(feed: Feed) -> Iterable[str]:
+    """The columns that tell all rows apart, as far as the contract says: rows of one period have no order of their own."""
+    return dict.fromkeys(("period", *(feed.contract.column(name).source_name for name in feed.contract.key)))
 
 
 def _error(seen: Around | None, response: Response) -> Outcome | None:

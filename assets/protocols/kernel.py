@@ -376,6 +376,10 @@ class Protocol(ABC, Generic[S]):
         """What only the whole of an Ok body tells: an archive is damaged, or holds no such table. Never raises."""
         return Examined()
 
+    def redirected(self, why: str) -> Outcome:
+        """What a redirect means that may not be followed. Never raises."""
+        return BadRequest(why)
+
     def recognise(self, url: str) -> dict[str, Any] | None:
         """A `source:` block for an address that somebody pasted; None where it is not this protocol's. No key in it is kept."""
         return None

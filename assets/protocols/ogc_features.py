@@ -110,7 +110,7 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
             "sortby": source.sort_by,
         }
         query = {name: value for name, value in query.items() if value} | query_of(source, step)
-        if source.paging == "offset" and cursor.offset:
+        if cursor.offset and cursor.token is None:
             query[source.offset_param] = str(cursor.offset)
         return asked(source.address, query, source.auth, step, cursor, safe=":,;*/", headers=ACCEPT)
 
@@ -141,6 +141,7 @@ class OgcFeatures(Protocol[OgcFeaturesSource]):
             by_links=by_links,
             exact=source.total == "exact",
             empty_ends=source.empty_page_ends,
+            size=source.size,
         )
 
     def parse(self, feed: Feed, source: OgcFeaturesSource, bodies: Sequence[Body]) -> RowStream:

@@ -15,6 +15,8 @@ FLOOR_S = 1.0
 CEILING_S = 900.0
 """A server that asks for a longer pause than this ends the fetch: a schedule asks again, a process does not sit and wait."""
 MAX_RESTARTS = 2
+MOST_EMPTY = 50
+"""Pages without a record, one after another, of which each leads on: a server that gives more of them will never end."""
 
 
 def next_delay_s(*, failures: int, max_attempts: int, retry_after_s: float | None, jitter: float) -> float | None:
@@ -71,7 +73,8 @@ class Broken:
 
 @dataclass(frozen=True)
 class Paging:
-    """The pages of one step so far. `first`: the previous page's first record, in any comparable form.
+    """The pages of one step so far. `first`: the previous page's first record, in any comparable form; `empty`: how many pages had
+    none since the last that had one.
 
     `mark`: the cursor that led to the last page whose number is a power of two; a circle of cursors meets it (Brent).
     """
@@ -84,6 +87,7 @@ class Paging:
     mark: str | None = None
     first: Hashable = None
     restarts: int = 0
+    empty: int = 0
 
     def take(
         self, info: PageInfo, rows: int, first: Hashable, *, overlaps: bool = False
@@ -103,7 +107,7 @@ class Paging:
                 "order is not stable, so other records are left out; ask for another order, or for larger pages"
             )
         total = self.total if info.total is None else info.total
-        seen = replace(self, total=total, rows=self.rows + rows, first=first)
+        seen = replace(self, total=total, rows=self.rows + rows, first=first, empty=0 if rows else self.empty + 1)
         if total is not None:
             if seen.rows > total:
                 return seen, Broken(f"{seen.rows} rows came where the total says {total}")
@@ -113,8 +117,10 @@ class Paging:
                 return seen, Broken(f"page {self.page} is empty after {seen.rows} of {total} rows")
             if info.next_cursor is None and self.token is not None:
                 return seen, Broken(f"the pages end after {seen.rows} of {total} rows")
-        elif rows == 0 or (info.next_cursor is None and self._last(info, rows)):
+        elif info.next_cursor is None and (rows == 0 or self._last(info, rows)):
             return seen, Done()
+        if seen.empty > MOST_EMPTY:
+            return seen, Broken(f"{seen.empty} pages in a row are empty, and each leads on to another")
         if info.next_cursor is not None and info.next_cursor == self.token:
             return seen, Broken(f"page {self.page} leads to itself: the same cursor twice")
         if info.next_cursor is not None and info.next_cursor == self.mark:

@@ -104,6 +104,9 @@ class WorldBank(Protocol[WorldBankSource]):
             return Empty("total 0")
         return Ok(PageInfo(total=total, page_size=about.number("per_page"), page_number=about.number("page")))
 
+    def redirected(self, why: str) -> Outcome:
+        return Malformed(f"{why}; the bank does that in outages")
+
     def parse(self, feed: Feed, source: WorldBankSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import order_of  # loads Arrow: not at definition load
 

@@ -26,7 +26,7 @@ from assets.protocols.kernel import (
     Malformed,
     Ok,
     Outcome,
-    Pending,
+    PageInfo,
     RateLimited,
     Request,
     Response,
@@ -273,12 +273,11 @@ def test_pages_go_on_until_the_layer_says_that_there_are_no_more(flag: Any) -> N
 
 def test_an_empty_page_before_the_end_leads_to_the_next_and_at_the_end_to_the_count() -> None:
     third = asked(f"{FIRST}&resultOffset=20&resultRecordCount=10&token={{secret:T}}", 3)
-    assert isinstance(found := said(page([], True), request=third), Pending)
-    assert found.poll_url == third.url.replace("resultOffset=20", "resultOffset=30")
-    assert isinstance(found := said(page([]), request=third), Pending)
-    assert found.poll_url == f"{BASE}/query?where=1%3D1&f=json&token={{secret:T}}&returnCountOnly=true"
     form = Request(f"{BASE}/query", "POST", body=third.url.partition("?")[2].encode(), page=3)
-    assert isinstance(said(page([], True), request=form), Malformed)
+    for request in (third, form):
+        assert said(page([], True), request=request) == Ok(PageInfo(next_cursor="30"))
+        assert said(page([]), request=request) == Ok(PageInfo(next_cursor=COUNT))
+    assert said(page([], True)) == Ok(PageInfo(next_cursor="10"))  # on the first page, too
 
 
 def test_the_flag_before_or_behind_a_page_larger_than_what_is_seen_of_it() -> None:

@@ -155,6 +155,8 @@ def test_a_declaration_that_cannot_work_is_refused(wrong: dict[str, Any], why: s
         (answer(status="REQUEST_NOT_PROCESSED"), 500, BadRequest),
         (answer(status="REQUEST_ODD"), 200, Malformed),
         (answer(message=["Series does not exist for Series S0"]), 200, Gone),
+        (answer(message=["Invalid Series for Series  S0"]), 200, Gone),
+        (answer(status="REQUEST_NOT_PROCESSED", message=["Series does not exist for Series S0"]), 200, Gone),
         (answer(message=["No Data Available for Series S0 Year: 2026"]), 200, Empty),
         (answer(), 200, Malformed),
         (answer(("S0", 2025)), 200, Malformed),
@@ -187,6 +189,8 @@ def test_what_is_missing_without_a_word_is_asked_for_in_smaller_questions() -> N
 
 def test_a_single_year_that_is_missing_fails_or_is_none_as_declared() -> None:
     assert isinstance(said(ONE, answer(), nodata="empty"), Empty)
+    for words in ("Series does not exist for Series S0", "Invalid Series for Series S0."):
+        assert isinstance(said(ONE, answer(message=[words]), nodata="empty"), Gone)  # that is no year without data
     assert isinstance(found := said(ONE, answer()), Malformed) and "nodata" in found.reason
 
 

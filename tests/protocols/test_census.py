@@ -204,7 +204,7 @@ def test_states_one_after_the_other_and_one_without_rows(clean: Scene) -> None:
     assert len(clean.requests) == 3
 
 
-@pytest.mark.parametrize("fault", ["redirect_to_html", "wrong_key"])
+@pytest.mark.parametrize("fault", ["redirect_to_html", "redirect_other_host", "wrong_key"])
 def test_a_key_that_is_missing_or_wrong_is_no_success(clean: Scene, fault: str) -> None:
     if fault == "wrong_key":
         clean.secret = "0123456789abcdef"

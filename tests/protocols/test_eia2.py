@@ -70,6 +70,14 @@ def test_requests_as_sent() -> None:
     }  # fmt: skip
 
 
+def test_rows_are_sorted_by_the_period_and_the_key_unless_an_order_is_given() -> None:
+    one = feed_for({**SENT, "order": []}, COLUMNS)
+    for key, order in ((), "period"), (("c1", "c0"), "period stateid"), (("c1", "c2"), "period stateid price"):
+        keyed = one.model_copy(update={"contract": one.contract.model_copy(update={"key": key})})
+        sent = dict(parse_qsl(urlsplit(urls(keyed)[0]).query))
+        assert " ".join(value for name, value in sent.items() if name.endswith("[column]")) == order
+
+
 def test_a_value_of_each_is_a_facet_and_nothing_else() -> None:
     sent = urls(feed(each={"state": ["CO", "NY"]}, facets={"stateid": ["{state}"]}))
     assert ["&facets[stateid][0]=CO&" in unquote(sent[0]), "&facets[stateid][0]=NY&" in unquote(sent[1])] == [True, True]
@@ -84,15 +92,32 @@ def test_months_are_asked_for_as_months() -> None:
 
 @pytest.mark.parametrize(
     ("frequency", "start"),
-    [("monthly", "2008-02-01"), ("monthly", "2008"), ("annual", "2008-02"), ("daily", "2008-02"), ("monthly", "{start:%Y-%m-%d}")],
-)
+    [("monthly", "2008-02-01"), ("monthly", "2008"), ("annual", "2008-02"), ("daily", "2008-02"), ("monthly", "{start:%Y-%m-%d}"),
+     ("weekly", "2008-02"), ("quarterly", "2008-03"), ("quarterly", "{start:%Y-%m}"), ("hourly", "2008-02-01"),
+     ("hourly", "{start:%Y-%m-%d}"), ("monthly", "{start}"), ("annual", "{start}"), ("daily", "20080201")],
+)  # fmt: skip
 def test_a_date_of_the_wrong_form_would_leave_rows_out_and_is_refused(frequency: str, start: str) -> None:
     with pytest.raises(ValidationError, match="in silence"):
         feed(frequency=frequency, params={"start": start}, window={"every": "month"})
-    assert feed(frequency="weekly", params={"start": "2008-02-01"})
 
 
-@pytest.mark.parametrize("wrong", [{"data": []}, {"size": 5001}, {"route": "/a"}, {"auth": {"kind": "header_key"}}, {"order": []}])
+@pytest.mark.parametrize(
+    ("frequency", "start"),
+    [("annual", "2008"), ("annual", "{start:%Y}"), ("quarterly", "2008-Q1"), ("quarterly", "{start:%Y-Q%q}"),
+     ("monthly", "2008-02"), ("monthly", "{partition}"),
+     ("monthly", "{first}"), ("weekly", "2008-02-01"), ("daily", "{start:%Y-%m-%d}"),
+     ("hourly", "2008-02-01T00"), ("hourly", "{start:%Y-%m-%dT%H}"), ("hourly", "2008-02-01T00-05:00"),
+     ("local-hourly", "2008-02-01T00-05"), ("monthly", "")],
+)  # fmt: skip
+def test_a_date_of_the_frequencys_own_form_is_sent(frequency: str, start: str) -> None:
+    asked = feed(frequency=frequency, params={"start": start}, window={"every": "quarter"}, each={"first": ["2008-02"]})
+    sent = urls(asked)[0]
+    assert ("&start=" in sent) == (start not in ("", "{partition}"))  # of a feed without partitions there is none to fill in
+    if "%q" in start:
+        assert "&start=2026-Q3&" in sent
+
+
+@pytest.mark.parametrize("wrong", [{"data": []}, {"size": 5001}, {"route": "/a"}, {"auth": {"kind": "header_key"}}])
 def test_a_declaration_that_cannot_work_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         feed(**wrong)
@@ -221,6 +246,15 @@ def test_all_pages_once_and_another_version_of_the_api_is_no_news(clean: Scene) 
     assert clean.fetch().outcome == "NotModified"  # the stand-in's apiVersion is the day's
     clean.serve([*rows(24), {**rows(1)[0], "stateid": "S024", "price": "1"}])
     assert clean.rows(clean.fetch())[-1][1:3] == ("S024", "1")
+
+
+def test_rows_of_one_period_are_told_apart_by_the_key(clean: Scene) -> None:
+    """Sorted by the period alone they stand otherwise on every page: some come twice, others never, and the count is right."""
+    one = feed(order=[])
+    loose = clean.rows(clean.fetch(one), one)
+    assert len(loose) == 25 and len(set(loose)) < 25
+    keyed = one.model_copy(update={"contract": one.contract.model_copy(update={"key": ("c0", "c1")})})
+    assert clean.rows(clean.fetch(keyed), keyed) == read_back(25)
 
 
 def test_a_wrong_facet_finds_nothing_and_fails_the_fetch(clean: Scene) -> None:

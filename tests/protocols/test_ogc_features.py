@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from assets.errors import UnreadableSource
 from assets.feeds.model import Feed
 from assets.protocols.answers.json_members import members_of
-from assets.protocols.answers.json_pages import NO_MORE_PAGES
 from assets.protocols.answers.ogc_answers import RECOUNT
 from assets.protocols.kernel import (
     HEAD_BYTES,
@@ -116,10 +115,12 @@ def test_a_collection_with_odd_characters_and_a_key_that_is_only_a_placeholder()
     assert sent.headers["X-Api-Key"] == "{secret:OGC_KEY}" and "secret" not in sent.url
 
 
-def test_pages_by_offset_only_where_that_is_declared() -> None:
-    [sent] = requests(feed(paging="offset", offset_param="startindex"), Cursor(page=3, offset=17))
-    assert query(sent) == {"limit": "10", "startindex": "17"}
-    assert query(requests(feed(paging="offset"))[0]) == {"limit": "10"}
+def test_pages_by_offset_where_that_is_declared_or_no_link_was_given() -> None:
+    for one in (feed(paging="offset", offset_param="startindex"), feed(offset_param="startindex")):
+        [sent] = requests(one, Cursor(page=3, offset=17))
+        assert query(sent) == {"limit": "10", "startindex": "17"}
+        assert query(requests(one)[0]) == {"limit": "10"}
+    assert query(requests(feed(), Cursor(page=3, offset=17, token=f"{ITEMS}?limit=10&after=x"))[0]) == {"limit": "10", "after": "x"}
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,7 @@ NEXT = f"{ITEMS}?offset=10"
 @pytest.mark.parametrize("total", [None, "unknown", -1, "-", [], True, 1.5])
 def test_a_total_that_is_none_leaves_the_end_to_the_links(total: Any) -> None:
     assert meant(page(10, total, NEXT)) == Ok(PageInfo(next_cursor=NEXT))
-    assert meant(page(3, total)) == Ok(PageInfo(page_size=NO_MORE_PAGES))
+    assert meant(page(3, total)) == Ok(PageInfo(page_size=10))
 
 
 def test_a_total_holds_for_every_page() -> None:
@@ -291,7 +292,7 @@ def test_where_a_later_link_is_missing_the_total_is_asked_again() -> None:
 
 def test_what_search_engines_say_above_ten_thousand_is_no_total() -> None:
     assert meant(page(10, 10_000, NEXT)) == Ok(PageInfo(next_cursor=NEXT))
-    assert meant(page(10, 10_000), number=9) == Ok(PageInfo(page_size=NO_MORE_PAGES))
+    assert meant(page(10, 10_000), number=9) == Ok(PageInfo(page_size=10))
     assert meant(page(10, 10_000), paging="offset") == Ok()
     assert outcome_name(meant(page(10, 10_000))) == "Malformed"
 
@@ -301,7 +302,8 @@ def test_nothing_found_and_nothing_on_a_page() -> None:
     assert outcome_name(meant(page(0, 7))) == "Malformed"
     assert "empty_page_ends" in str(meant(page(0, None, NEXT)))
     assert outcome_name(meant(page(0, None, NEXT), number=3)) == "Malformed"
-    assert meant(page(0, None, NEXT), number=3, empty_page_ends=True) == Ok(PageInfo(next_cursor=NEXT))
+    assert meant(page(0, None, NEXT), number=3, empty_page_ends=True) == Ok(PageInfo(page_size=10))
+    assert meant(page(0, 30, NEXT), number=3, empty_page_ends=True) == Ok(PageInfo(total=30, next_cursor=RECOUNT))
     assert isinstance(meant(page(0, 0, NEXT), empty_page_ends=True), Empty)
 
 

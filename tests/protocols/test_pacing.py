@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.protocols.kernel import PageInfo
-from assets.protocols.pacing import CAP_S, CEILING_S, FLOOR_S, Broken, Done, Next, Paging, Restart, next_delay_s, retry_after_s
+from assets.protocols.pacing import (
+    CAP_S,
+    CEILING_S,
+    FLOOR_S,
+    MOST_EMPTY,
+    Broken,
+    Done,
+    Next,
+    Paging,
+    Restart,
+    next_delay_s,
+    retry_after_s,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _JITTER = st.floats(0, 1, exclude_max=True)
@@ -103,6 +115,19 @@ def test_a_short_page_ends_an_answer_without_total_and_cursor() -> None:
     paging, follows = Paging(max_pages=9).take(PageInfo(page_size=10), 10, "a")
     assert isinstance(follows, Next)
     assert isinstance(paging.take(PageInfo(page_size=10), 4, "b")[1], Done)
+
+
+@given(st.integers(0, 2 * MOST_EMPTY), st.integers(0, 2 * MOST_EMPTY), st.integers(0, 1))
+def test_an_empty_page_that_leads_on_is_no_end_until_they_are_too_many(before: int, after: int, last: int) -> None:
+    paging, idle = Paging(max_pages=1000), 0
+    for n, rows in enumerate([*[0] * before, 1, *[0] * after]):
+        paging, follows = paging.take(PageInfo(next_cursor=str(n)), rows, n if rows else None)
+        idle = 0 if rows else idle + 1
+        if idle > MOST_EMPTY:
+            assert follows == Broken(f"{idle} pages in a row are empty, and each leads on to another")
+            return
+        assert isinstance(follows, Next) and follows.cursor.token == str(n)
+    assert paging.take(PageInfo(), last, "z" if last else None)[1] == Done()
 
 
 @given(st.integers(0, 20), st.integers(1, 20))

@@ -23,7 +23,6 @@ from assets.protocols.kernel import (
     Ok,
     Outcome,
     PageInfo,
-    Pending,
     RateLimited,
     Request,
     Transient,
@@ -31,7 +30,6 @@ from assets.protocols.kernel import (
 
 COUNT = "count"
 """The cursor of the last page: how many features the layer counts."""
-_PAGING = re.compile(r"&(?:outFields|returnGeometry|outSR|orderByFields|resultOffset|resultRecordCount)=[^&]*")
 
 
 @dataclass(frozen=True)
@@ -69,18 +67,9 @@ def page_of(request: Request, query: Mapping[str, str], seen: Around, whole: Map
     empty = whole is not None and whole.get("features") == []
     offset, size = whole_number(query.get("resultOffset")), whole_number(query.get("resultRecordCount"))
     if not more:
-        if empty and request.page == 1 and not offset:
-            return Empty("no features")
-        if empty and offset and not request.body:
-            # an empty page ends the paging; its count is asked for in its place
-            return Pending(f"{_PAGING.sub('', request.url)}&returnCountOnly=true", 1.0)
-        return Ok(PageInfo(next_cursor=COUNT))
+        return Empty("no features") if empty and request.page == 1 else Ok(PageInfo(next_cursor=COUNT))
     if offset is not None and size:
-        if not empty:
-            return Ok(PageInfo(next_cursor=str(offset + size)))
-        if request.body:
-            return Malformed("an empty page that says that there are more; ask by keyset, or shorten the query")
-        return Pending(request.url.replace(f"resultOffset={offset}&", f"resultOffset={offset + size}&"), 1.0)
+        return Ok(PageInfo(next_cursor=str(offset + size)))
     oid, text = query.get("orderByFields", "").partition(" ")[0], tail.decode("utf-8", "replace")
     ids = re.findall(rf'(?<!\\)"{re.escape(oid)}"\s*:\s*(\d{{1,18}})\b', text) if oid else []
     if not ids:

@@ -12,7 +12,7 @@ from assets.protocols.answers.json_answers import in_words
 from assets.protocols.kernel import AuthFailed, BadRequest, Empty, Gone, Malformed, Ok, Outcome, QuotaExhausted, Request
 
 _NO_DATA = re.compile(r"No Data Available for Series (\S+) Year: (\d{4})", re.I)
-_NO_SERIES = re.compile(r"Series does not exist for Series (\S+)", re.I)
+_NO_SERIES = re.compile(r"(?:Series does not exist|Invalid Series) for Series\s+(\S+)", re.I)
 Cell = tuple[str, int]
 
 
@@ -83,6 +83,8 @@ def refusal(verdict: str, words: Sequence[str]) -> Outcome:
         return QuotaExhausted(None, why)
     if "key" in low and ("invalid" in low or "not valid" in low or "not registered" in low):
         return AuthFailed(why)
+    if _NO_SERIES.search(why):
+        return Gone(why)
     return BadRequest(why) if verdict == "REQUEST_NOT_PROCESSED" else Malformed(why)
 
 

@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 from assets.protocols.answers.http_answers import by_status
 from assets.protocols.answers.json_answers import in_words
 from assets.protocols.answers.json_members import Members
-from assets.protocols.answers.json_pages import NO_MORE_PAGES
 from assets.protocols.kernel import (
     BadRequest,
     Empty,
@@ -34,8 +33,11 @@ SEARCH_WINDOW = 10_000
 _BAD = ("InvalidParameterValue", "MissingParameterValue", "OperationNotSupported", "OptionNotSupported", "InvalidQuery")
 
 
-def page_of(seen: Members, leads: str | None, *, first: bool, by_links: bool, exact: bool, empty_ends: bool) -> Outcome:
-    """A page of features. `leads`: the address of the next; `first`: it is the first; the rest is as the feed declares it."""
+def page_of(seen: Members, leads: str | None, *, first: bool, by_links: bool, exact: bool, empty_ends: bool, size: int) -> Outcome:
+    """A page of features. `leads`: the address of the next; `first`: it is the first; the rest is as the feed declares it.
+
+    Without a total, and before any link was given, a full page does not say whether it is the last: the kernel asks by offset.
+    """
     total = seen.number("numberMatched") if exact else None
     features = seen.values.get("features")
     returned = len(features) if isinstance(features, list) else seen.number("numberReturned")
@@ -45,10 +47,11 @@ def page_of(seen: Members, leads: str | None, *, first: bool, by_links: bool, ex
         return Malformed("an empty page that leads on to another; if that is how this server ends, declare empty_page_ends")
     if returned == 0 and first:
         return Malformed(f"no features, though numberMatched says {total}") if total else Empty("no features")
+    leads = None if returned == 0 else leads
     if leads or not by_links:
         return Ok(PageInfo(total=total, next_cursor=leads if by_links else None))
     if total is None:
-        return Ok(PageInfo(page_size=NO_MORE_PAGES))
+        return Ok(PageInfo(page_size=size))
     if first and returned is not None and returned < total:
         return Malformed(f"{returned} of {total} features came, and no link leads to the next page; see source.paging")
     return Ok(PageInfo(total=total, next_cursor=RECOUNT))

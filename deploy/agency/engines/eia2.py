@@ -53,6 +53,8 @@ class Eia(Engine):
             return json_reply({"error": "Invalid parameter.", "code": 400}, 400)
         rows = [] if asked.fault("no_data") else [row for row in rows_of(source) if _fits(row, params)]
         order = [params[name] for name in sorted(params) if re.fullmatch(r"sort\[\d+\]\[column\]", name)]
+        shift = int(offset) % max(len(rows), 1)  # rows that the order does not tell apart stand otherwise on every page
+        rows = [*rows[shift:], *rows[:shift]]
         rows.sort(key=lambda row: tuple(str(row.get(name)) for name in order))
         length = min(int(size), MOST_ROWS)
         found, total = page_of(rows, int(offset) + 1, int(offset) + length, asked)
