@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -221,10 +221,17 @@ class Drop(Protocol[D]):
             before = {e.at: e.stamp for e in found}
             return [Step(params={**step.params, "before": before}, lead=True, wait_s=source.settle_s)]
         ready = [e for e in found if e.at in whole]
-        ready = ready[-1:] if source.take == "newest" else ready
+        if source.take == "newest":
+            ready = ready[-1:]
+            found = [e for e in found if ready and e.order > ready[0].order]
         if len(ready) > source.max_files:
             raise UnreadableSource(f"{len(ready)} files are ready, more than source.max_files ({source.max_files})")
-        return [_step(e, companion(e, by_name, (".md5",)), places, fill_address(source.url, places)) for e in ready]
+        folder = fill_address(source.url, places)
+        steps = [_step(e, companion(e, by_name, (".md5",)), places, folder) for e in ready]
+        if source.take == "all" and feed.incremental.kind == "upsert":
+            return steps  # what a file brought stays in the table without it
+        # Without a file that is being written anew an older edition, or a part, would be taken for the whole.
+        return steps + [replace(_step(e, None, places, folder), unready=True) for e in found if e.at not in whole]
 
     def request(self, feed: Feed, source: D, step: Step, cursor: Cursor, validators: Validators) -> Request:
         asked = step.params

@@ -107,6 +107,10 @@ class Keeper:
             return self.last is not None and self.last.url == self._url
         return body.url == PLACEHOLDER.sub("***", asked.url)
 
+    def had(self, asked: Request) -> bool:
+        """Whether a body of the last fetch is what lay at this address then."""
+        return any(body.url == PLACEHOLDER.sub("***", asked.url) for body in self.earlier.values())
+
     def forget(self, step: int) -> None:
         """The bodies of this step that came so far are none of the fetch's: they will come again, in parts or anew."""
         if self._writer is not None:
