@@ -125,12 +125,22 @@ def _is_data(name: str) -> bool:
 
 
 def companion(entry: Entry, entries: Mapping[str, Entry], suffixes: Sequence[str] = _COMPANIONS) -> Entry | None:
-    """The file that says that `entry` is whole: its name or stem with a suffix, or one for the folder; none that is older."""
-    folder, slash, _ = entry.name.rpartition("/")
-    names = [f"{base}{s}" for s in suffixes for base in (entry.name, entry.name.rpartition(".")[0])]
+    """The file that says that `entry` is whole: its name or stem with a suffix, or one for the folder; none that is older.
+
+    `entries`: by their names `as_companion`.
+    """
+    folder, slash, last = entry.name.rpartition("/")
+    stem = f"{folder}{slash}{last.rpartition('.')[0] or last}"
+    names = [f"{base}{s}" for s in suffixes for base in (entry.name, stem)]
     names += [f"{folder}{slash}{name}" for name in _FOR_ALL] if suffixes == _COMPANIONS else []
     found = (entries[n] for n in names if n in entries)
     return next((c for c in found if not (c.modified and entry.modified and c.modified < entry.modified)), None)
+
+
+def as_companion(name: str) -> str:
+    """The name as `companion` looks for it: NFC, with the suffix of a companion in small letters (Windows writes .MD5)."""
+    name = unicodedata.normalize("NFC", name)
+    return next((name[: -len(s)] + s for s in _COMPANIONS if name.lower().endswith(s)), name)
 
 
 def md5_in(text: str, name: str) -> str | None:
@@ -213,7 +223,7 @@ class Drop(Protocol[D]):
         entries = read_listing(body.path)
         places = {name: step.params[name] for name in SPAN_PLACES & step.params.keys()}
         found = matching(entries, fill_text(source.files, places))
-        by_name = {unicodedata.normalize("NFC", e.name): e for e in entries}
+        by_name = {as_companion(e.name): e for e in entries}
         whole = {e.at for e in found if companion(e, by_name)}
         if "before" in step.params:
             whole |= {e.at for e in found if step.params["before"].get(e.at) == e.stamp}
