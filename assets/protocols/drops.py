@@ -238,7 +238,7 @@ class Drop(Protocol[D]):
             raise UnreadableSource(f"{len(ready)} files are ready, more than source.max_files ({source.max_files})")
         folder = fill_address(source.url, places)
         steps = [_step(e, companion(e, by_name, (".md5",)), places, folder) for e in ready]
-        if source.take == "all" and feed.incremental.kind == "upsert":
+        if source.take == "all" and feed.deletes_mode != "snapshot_diff":
             return steps  # what a file brought stays in the table without it
         # Without a file that is being written anew an older edition, or a part, would be taken for the whole.
         return steps + [replace(_step(e, None, places, folder), unready=True) for e in found if e.at not in whole]
