@@ -55,14 +55,15 @@ class Ledger:
 
     def record(self, fetch: FetchRecord, bodies: Sequence[StoredBody] = ()) -> None:
         """Keep a fetch; again with the same id: replaced. An Ok fetch's `bodies` replace those of its feed and partition,
-        unless a later Ok fetch is there already."""
+        unless a later Ok fetch is there already. So do those of one that found the same under newer validators."""
         with self._db.write(f"fetches/{fetch.feed}") as connection:
             connection.execute(db.fetches.delete().where(db.fetches.c.fetch_id == fetch.fetch_id))
             connection.execute(db.fetches.insert().values(**vars(fetch)))
             latest = connection.scalar(
                 _latest(_fetches(fetch.feed, fetch.partition, ("Ok",))).with_only_columns(db.fetches.c.fetch_id)
             )
-            if fetch.outcome != "Ok" or latest != fetch.fetch_id:
+            confirms = fetch.outcome == "NotModified" and bool(bodies)
+            if not (fetch.outcome == "Ok" or confirms) or latest != fetch.body_fetch_id:
                 return
             connection.execute(db.bodies.delete().where(*_of(fetch.feed, fetch.partition)))
             if bodies:

@@ -178,6 +178,9 @@ def test_the_same_bytes_under_a_new_time_are_no_news(world: DropWorld, sshd: Ssh
     assert (record.outcome, record.responses) == ("NotModified", 3)
     assert b"identical-payload-digest" in world.warc(record)
     assert world.rows(feed, record) == [("종로구", "31")]
+    third = world.fetch(feed, keys(sshd))
+    assert (third.outcome, third.responses) == ("NotModified", 2), "the new time is known: the file is not downloaded again"
+    assert world.rows(feed, third) == [("종로구", "31")]
 
 
 def test_the_archive_holds_resources_and_no_http(world: DropWorld, sshd: SshServer, folder: Path) -> None:
