@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.answers.file_answers import not_the_file
+from assets.protocols.answers.file_answers import not_the_file, packed_sha256
 from assets.protocols.kernel import (
     Auth,
     Body,
@@ -260,6 +260,9 @@ class Drop(Protocol[D]):
             return Malformed("the checksum file is too large to be one")
         wrong = not_the_file(source, source.container_of(request.url), response) if request.method == FILE else None
         return Malformed(wrong) if wrong else Ok()
+
+    def canonical_sha256(self, source: D, body: Body) -> str | None:
+        return packed_sha256(source, source.container_of(body.url), body)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         """From scheme://user@host/folder/pattern*.csv; a file's name, or nothing, in place of the pattern. No password is kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from assets.feeds.model import Feed
 from assets.protocols.fetching import FetchCancelled
 from assets.protocols.kernel import Limits
-from tests.protocols.drop_scene import DropWorld, drop_feed, lay, table
+from tests.protocols.drop_scene import DAY, DropWorld, drop_feed, lay, table
 from tests.requirements import require
 from tests.transport.drop_servers import PASSWORD, SshServer, running_password_server, running_sshd
 
@@ -181,6 +182,15 @@ def test_the_same_bytes_under_a_new_time_are_no_news(world: DropWorld, sshd: Ssh
     third = world.fetch(feed, keys(sshd))
     assert (third.outcome, third.responses) == ("NotModified", 2), "the new time is known: the file is not downloaded again"
     assert world.rows(feed, third) == [("종로구", "31")]
+
+
+def test_an_archive_that_is_packed_anew_around_the_same_files_is_no_news(world: DropWorld, sshd: SshServer, folder: Path) -> None:
+    feed = feed_of(sshd, folder, files="*.zip")
+    for minute, (name, outcome) in enumerate([("a.csv", "Ok"), ("a.csv", "NotModified"), ("b.csv", "Ok")]):
+        with zipfile.ZipFile(folder / "air.zip", "w") as archive:
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1 + minute, 0, 0, 0)), ONE)
+        os.utime(folder / "air.zip", (DAY.timestamp(), DAY.timestamp() + minute))
+        assert world.fetch(feed, keys(sshd)).outcome == outcome
 
 
 def test_the_archive_holds_resources_and_no_http(world: DropWorld, sshd: SshServer, folder: Path) -> None:
