@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.archive.fetches import FetchRecord, archive_key, payload_digest
-from assets.archive.records import Http, StoredBody
+from assets.archive.records import Http, StoredBody, storable
 from assets.archive.warc import WarcWriter
 from assets.commit import reached
 from assets.protocols.kept import Kept
@@ -144,7 +144,7 @@ class Keeper:
             started_at=self.started,
             finished_at=self.deps.clock.now(),
             outcome=outcome_name(outcome),
-            reason=self.secrets.redact(getattr(outcome, "reason", ""))[:500],
+            reason=storable(self.secrets.redact(getattr(outcome, "reason", ""))[:500]),
             origin=self._origin(),
             bytes_read=bytes_read,
             responses=responses,
