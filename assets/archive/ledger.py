@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from assets.archive import database as db
 from assets.archive.fetches import ANSWERING, CONFIRMING, FetchRecord, read_fetch_record
-from assets.archive.records import StoredBody
+from assets.archive.records import StoredBody, storable
 from assets.errors import IntegrityError
 from assets.protocols.kernel import Validators
 from assets.store import Store
@@ -55,19 +55,20 @@ class Ledger:
 
     def record(self, fetch: FetchRecord, bodies: Sequence[StoredBody] = ()) -> None:
         """Keep a fetch; again with the same id: replaced. An Ok fetch's `bodies` replace those of its feed and partition,
-        unless a later Ok fetch is there already."""
+        unless a later Ok fetch is there already. So do those of one that found the same under newer validators."""
         with self._db.write(f"fetches/{fetch.feed}") as connection:
             connection.execute(db.fetches.delete().where(db.fetches.c.fetch_id == fetch.fetch_id))
-            connection.execute(db.fetches.insert().values(**vars(fetch)))
+            connection.execute(db.fetches.insert().values(**_stored(fetch)))
             latest = connection.scalar(
                 _latest(_fetches(fetch.feed, fetch.partition, ("Ok",))).with_only_columns(db.fetches.c.fetch_id)
             )
-            if fetch.outcome != "Ok" or latest != fetch.fetch_id:
+            confirms = fetch.outcome == "NotModified" and bool(bodies)
+            if not (fetch.outcome == "Ok" or confirms) or latest != fetch.body_fetch_id:
                 return
             connection.execute(db.bodies.delete().where(*_of(fetch.feed, fetch.partition)))
             if bodies:
                 place = {"feed": fetch.feed, "partition": fetch.partition or ""}
-                connection.execute(db.bodies.insert(), [{**vars(b), **place} for b in bodies])
+                connection.execute(db.bodies.insert(), [{**_stored(b), **place} for b in bodies])
 
     def fetch(self, fetch_id: str) -> FetchRecord | None:
         """The fetch of that id."""
@@ -241,8 +242,16 @@ def reindex(store: Store, ledger: Ledger, *, feed: str | None = None, only_missi
     return Reindexed(recorded, tuple(broken))
 
 
+_VALIDATORS = ("etag", "last_modified", "provider_stamp")
 # An id sorts by the second only: two fetches within one would come in any order.
 _ORDER = (db.fetches.c.started_at, db.fetches.c.fetch_id)
+
+
+def _stored(record: FetchRecord | StoredBody) -> dict[str, Any]:
+    """Its fields as a database takes them. A validator that it cannot take is none: it could not be sent either."""
+    found = {name: storable(value) if isinstance(value, str) else value for name, value in vars(record).items()}
+    changed = [name for name in _VALIDATORS if found[name] != getattr(record, name)]
+    return found | dict.fromkeys(changed)
 
 
 def _latest(query: sa.Select[Any]) -> sa.Select[Any]:

@@ -94,6 +94,11 @@ def to_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def storable(text: str) -> str:
+    """The text as a terminal and every database take it: a ? for what is no character, as bytes of a header may be."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
 def lines(pairs: Iterable[tuple[str, str]]) -> bytes:
     """Header lines, each with its end."""
     return to_bytes("".join([f"{clean(name)}: {clean(value)}\r\n" for name, value in pairs]))

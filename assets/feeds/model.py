@@ -224,6 +224,11 @@ class Feed(Strict):
             raise ValueError(f"deletes.column names '{self.deletes.column}', which is no column of the contract")
         if self.deletes_mode == "snapshot_diff" and self.incremental.kind == "upsert":
             raise ValueError("deletes.mode: snapshot_diff needs incremental.kind: full, where absence means something")
+        if self.deletes_mode == "snapshot_diff" and "since" in places_of(self.source.model_dump(mode="json")):
+            raise ValueError(
+                "{since} asks for what changed, and a full fetch takes back all that it leaves out: "
+                "declare incremental: {kind: upsert} and contract.key"
+            )
         return self
 
     @property

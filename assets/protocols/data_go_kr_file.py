@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.answers.file_answers import document_in, is_json, not_the_file, packed_in, packing
+from assets.protocols.answers.file_answers import document_in, is_json, not_the_file, packed_in, packed_sha256, packing
 from assets.protocols.answers.http_answers import by_transfer
 from assets.protocols.answers.json_pages import around
 from assets.protocols.kernel import (
@@ -124,6 +124,9 @@ class DataGoKrFile(Protocol[DataGoKrFileSource]):
     def recognise(self, url: str) -> dict[str, Any] | None:
         match = re.fullmatch(rf"https?://www\.data\.go\.kr/data/(\d{{5,12}}){re.escape(PAGE)}(?:[?#].*)?", url)
         return {"protocol": self.name, "dataset": match[1], "format": "csv"} if match else None
+
+    def canonical_sha256(self, source: DataGoKrFileSource, body: Body) -> str | None:
+        return packed_sha256(source, packed_in(source, body.path), body)
 
     def parse(self, feed: Feed, source: DataGoKrFileSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import concatenated, open_rows, order_of  # loads Arrow: not at definition load

@@ -6,7 +6,6 @@ out of it, is `tables/readers/`; that the pages add up, and end, is the kernel's
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import Field, model_validator
 
 from assets.errors import UnreadableSource
+from assets.protocols.answers.canonical import value_sha256
 from assets.protocols.answers.dcat_rdf_links import BadLinks, page_info
 from assets.protocols.answers.http_answers import by_status, keyed
 from assets.protocols.answers.json_answers import asked
@@ -67,6 +67,9 @@ class DcatRdfSource(QuerySource):
         description="Which language to choose where texts come in several; else one without language, else the alphabet's first.",
     )
     check_total: bool = Field(True, description="Whether the rows must be as many as hydra:totalItems says.")
+    volatile: tuple[str, ...] = Field(
+        (), description="Columns that make no news alone: modified, where a portal writes today's date on every data set."
+    )
     contexts: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="JSON-LD contexts that pages refer to, by address: term → IRI. None is ever fetched."
     )
@@ -153,8 +156,7 @@ class DcatRdf(Protocol[DcatRdfSource]):
             page = _page(source, body, Order(()))
         except UnreadableSource:
             return None
-        said = json.dumps(page.records, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+        return value_sha256([*page.records], source.volatile)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         parts = urlsplit(url)

@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 from pydantic import Field
 
 from assets.errors import UnreadableSource
-from assets.protocols.answers.file_answers import not_the_file
+from assets.protocols.answers.file_answers import not_the_file, packed_sha256
 from assets.protocols.kernel import (
     Auth,
     Body,
@@ -125,12 +125,22 @@ def _is_data(name: str) -> bool:
 
 
 def companion(entry: Entry, entries: Mapping[str, Entry], suffixes: Sequence[str] = _COMPANIONS) -> Entry | None:
-    """The file that says that `entry` is whole: its name or stem with a suffix, or one for the folder; none that is older."""
-    folder, slash, _ = entry.name.rpartition("/")
-    names = [f"{base}{s}" for s in suffixes for base in (entry.name, entry.name.rpartition(".")[0])]
+    """The file that says that `entry` is whole: its name or stem with a suffix, or one for the folder; none that is older.
+
+    `entries`: by their names `as_companion`.
+    """
+    folder, slash, last = entry.name.rpartition("/")
+    stem = f"{folder}{slash}{last.rpartition('.')[0] or last}"
+    names = [f"{base}{s}" for s in suffixes for base in (entry.name, stem)]
     names += [f"{folder}{slash}{name}" for name in _FOR_ALL] if suffixes == _COMPANIONS else []
     found = (entries[n] for n in names if n in entries)
     return next((c for c in found if not (c.modified and entry.modified and c.modified < entry.modified)), None)
+
+
+def as_companion(name: str) -> str:
+    """The name as `companion` looks for it: NFC, with the suffix of a companion in small letters (Windows writes .MD5)."""
+    name = unicodedata.normalize("NFC", name)
+    return next((name[: -len(s)] + s for s in _COMPANIONS if name.lower().endswith(s)), name)
 
 
 def md5_in(text: str, name: str) -> str | None:
@@ -213,7 +223,7 @@ class Drop(Protocol[D]):
         entries = read_listing(body.path)
         places = {name: step.params[name] for name in SPAN_PLACES & step.params.keys()}
         found = matching(entries, fill_text(source.files, places))
-        by_name = {unicodedata.normalize("NFC", e.name): e for e in entries}
+        by_name = {as_companion(e.name): e for e in entries}
         whole = {e.at for e in found if companion(e, by_name)}
         if "before" in step.params:
             whole |= {e.at for e in found if step.params["before"].get(e.at) == e.stamp}
@@ -221,10 +231,17 @@ class Drop(Protocol[D]):
             before = {e.at: e.stamp for e in found}
             return [Step(params={**step.params, "before": before}, lead=True, wait_s=source.settle_s)]
         ready = [e for e in found if e.at in whole]
-        ready = ready[-1:] if source.take == "newest" else ready
+        if source.take == "newest":
+            ready = ready[-1:]
+            found = [e for e in found if ready and e.order > ready[0].order]
         if len(ready) > source.max_files:
             raise UnreadableSource(f"{len(ready)} files are ready, more than source.max_files ({source.max_files})")
-        return [_step(e, companion(e, by_name, (".md5",)), places, fill_address(source.url, places)) for e in ready]
+        folder = fill_address(source.url, places)
+        steps = [_step(e, companion(e, by_name, (".md5",)), places, folder) for e in ready]
+        if source.take == "all" and feed.deletes_mode != "snapshot_diff":
+            return steps  # what a file brought stays in the table without it
+        # Without a file that is being written anew an older edition, or a part, would be taken for the whole.
+        return steps + [replace(_step(e, None, places, folder), unready=True) for e in found if e.at not in whole]
 
     def request(self, feed: Feed, source: D, step: Step, cursor: Cursor, validators: Validators) -> Request:
         asked = step.params
@@ -243,6 +260,9 @@ class Drop(Protocol[D]):
             return Malformed("the checksum file is too large to be one")
         wrong = not_the_file(source, source.container_of(request.url), response) if request.method == FILE else None
         return Malformed(wrong) if wrong else Ok()
+
+    def canonical_sha256(self, source: D, body: Body) -> str | None:
+        return packed_sha256(source, source.container_of(body.url), body)
 
     def recognise(self, url: str) -> dict[str, Any] | None:
         """From scheme://user@host/folder/pattern*.csv; a file's name, or nothing, in place of the pattern. No password is kept."""

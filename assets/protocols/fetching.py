@@ -142,7 +142,7 @@ class _Fetch:
 
     async def _lead(self, step: Step) -> list[Step]:
         """The steps that a lead's answer tells of. The answer is archived, and is none of the fetch's bodies."""
-        request = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), _UNCONDITIONAL)
+        request = self._first(step)
         led: list[Step] = []
         if step.wait_s:
             self._asker.release()
@@ -154,7 +154,13 @@ class _Fetch:
         answer = await self._asker.ask(request, lead=read)
         if not isinstance(answer.outcome, Ok | Empty):
             raise Stopped(answer.outcome)
-        return [replace(one, splits=max(one.splits, step.splits)) for one in led]
+        if any(self.keeper.had(self._first(one)) for one in led if one.unready):
+            raise Stopped(NotModified("a file of the last fetch is being written"))
+        return [replace(one, splits=max(one.splits, step.splits)) for one in led if not one.unready]
+
+    def _first(self, step: Step) -> Request:
+        """The unconditional request for the step's first page."""
+        return self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), _UNCONDITIONAL)
 
     def _smaller(self, step: Step, stop: Stopped) -> list[Step]:
         """What is asked in place of a step that was too large; any other failure ends the fetch."""
@@ -253,8 +259,7 @@ class _Fetch:
         earlier = self.keeper.earlier.get((step.ordinal, 1))
         if earlier is None:
             return _UNCONDITIONAL
-        asked = self.feed.protocol.request(self.feed, self.feed.source, step, Cursor(), _UNCONDITIONAL)
-        if not self.keeper.answers(earlier, asked, step):
+        if not self.keeper.answers(earlier, self._first(step), step):
             return _UNCONDITIONAL
         return self.deps.ledger.validators(self.feed.id, self.partition, step.ordinal)
 

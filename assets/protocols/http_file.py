@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from assets.errors import SettingsError, UnreadableSource
-from assets.protocols.answers.canonical import MAX_CANONICAL_BYTES, canonical_json_sha256
-from assets.protocols.answers.file_answers import not_the_file
+from assets.protocols.answers.canonical import canonical_json_sha256
+from assets.protocols.answers.file_answers import not_the_file, packed_sha256
 from assets.protocols.answers.http_answers import by_transfer, conditional_get
 from assets.protocols.kernel import (
     Body,
@@ -79,29 +78,13 @@ class HttpFile(Protocol[HttpFileSource]):
 
     def canonical_sha256(self, source: HttpFileSource, body: Body) -> str | None:
         if (packed := source.container_of(source.url)) != "none":
-            return _content_sha256(source, packed, body)
+            return packed_sha256(source, packed, body)
         return canonical_json_sha256(body.payload, source.volatile if source.format in ("json", "geojson") else ())
 
     def parse(self, feed: Feed, source: HttpFileSource, bodies: Sequence[Body]) -> RowStream:
         from assets.tables.readers.open import open_feed_rows  # loads Arrow: not at definition load
 
         return open_feed_rows(feed, source, [(b.path, source.url) for b in bodies])
-
-
-def _content_sha256(source: HttpFileSource, packed: Literal["zip", "gzip", "7z"], body: Body) -> str | None:
-    """Of what is packed: archives are written anew, with other dates and in another order, around the same data."""
-    from assets.tables.readers.container import content_sha256  # not at definition load
-
-    if body.payload.size > MAX_CANONICAL_BYTES:
-        return None
-    try:
-        if packed == "7z":
-            from assets.tables.readers.seven_zip import content_sha256_7z  # an extra of its own
-
-            return content_sha256_7z(body.path, source.member, source.unpacking)
-        return content_sha256(body.path, packed, source.member, source.unpacking)
-    except (UnreadableSource, SettingsError):
-        return None  # reading the rows says what is wrong
 
 
 PROTOCOL = HttpFile()

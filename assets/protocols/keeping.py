@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.archive.fetches import FetchRecord, archive_key, payload_digest
-from assets.archive.records import Http, StoredBody
+from assets.archive.records import Http, StoredBody, storable
 from assets.archive.warc import WarcWriter
 from assets.commit import reached
 from assets.protocols.kept import Kept
@@ -107,6 +107,10 @@ class Keeper:
             return self.last is not None and self.last.url == self._url
         return body.url == PLACEHOLDER.sub("***", asked.url)
 
+    def had(self, asked: Request) -> bool:
+        """Whether a body of the last fetch is what lay at this address then."""
+        return any(body.url == PLACEHOLDER.sub("***", asked.url) for body in self.earlier.values())
+
     def forget(self, step: int) -> None:
         """The bodies of this step that came so far are none of the fetch's: they will come again, in parts or anew."""
         if self._writer is not None:
@@ -140,7 +144,7 @@ class Keeper:
             started_at=self.started,
             finished_at=self.deps.clock.now(),
             outcome=outcome_name(outcome),
-            reason=self.secrets.redact(getattr(outcome, "reason", ""))[:500],
+            reason=storable(self.secrets.redact(getattr(outcome, "reason", ""))[:500]),
             origin=self._origin(),
             bytes_read=bytes_read,
             responses=responses,

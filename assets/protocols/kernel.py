@@ -194,6 +194,7 @@ class Step:
     `lead`: its one answer holds no rows, but says what to ask for (`Protocol.follow`). `stamp`: the agency's own version of what
     the step would bring; where all steps have the stamps of the last fetch, none is asked. A lead has a stamp where it leads to
     one step, with that stamp. `wait_s`: how long before it is asked. `splits`: how often the kernel has split what it came of.
+    `unready`: a file of a drop that is there and not whole. It is not asked for; where the last fetch had it, the table stays.
     """
 
     ordinal: int = 0
@@ -202,6 +203,7 @@ class Step:
     stamp: str | None = None
     wait_s: float = 0.0
     splits: int = 0
+    unready: bool = False
 
 
 @dataclass(frozen=True)

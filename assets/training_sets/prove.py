@@ -96,14 +96,15 @@ def rights_check(rights: Mapping[str, Any]) -> CheckResult:
     return check("rights_conflicts", not conflicts, len(conflicts), 0, "; ".join(c["reason"] for c in conflicts))
 
 
-def expectation_checks(spec: TrainingSet, rows: Sequence[Path]) -> list[CheckResult]:
-    """The set's own expectations over the rows that came in, by Great Expectations."""
+def expectation_checks(spec: TrainingSet, rows: Sequence[Path], scratch: Path) -> list[CheckResult]:
+    """The set's own expectations over the rows that came in, by Great Expectations, which spills below `scratch`."""
     if not spec.expectations:
         return []
     from quality.validate import validate
 
     cleared = [f.name for f in spec.features if f.cleared]
-    return list(validate(spec.expectations, list(rows), rows_wanted=False, cleared=cleared, label=spec.name).checks)
+    verdict = validate(spec.expectations, list(rows), rows_wanted=False, cleared=cleared, scratch=scratch, label=spec.name)
+    return list(verdict.checks)
 
 
 def croissant_check(document: Mapping[str, Any]) -> CheckResult:

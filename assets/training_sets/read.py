@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from assets.errors import IntegrityError, MadangError, did_you_mean
+from assets.errors import IntegrityError, MadangError, did_you_mean, disk_full
 from assets.store import Store, file_sha256
 
 CHUNK = 4 * 1024 * 1024
@@ -180,18 +180,23 @@ def pull(
     entry = resolve(read_index(where, name), version)
     manifest, raw = read_manifest(where, name, entry)
     prefix = f"sets/{name}/v{entry['version']}"
-    (dest / COMMITTED).unlink(missing_ok=True)
     total, done = sum(f["bytes"] for f in manifest["files"]), 0
-    for item in manifest["files"]:
-        path = _inside(dest, item["path"])
-        if not (path.is_file() and path.stat().st_size == item["bytes"] and file_sha256(path) == item["sha256"]):
-            _fetch(where, f"{prefix}/{item['path']}", path, item)
-        done += item["bytes"]
-        if progress is not None:
-            progress(item["path"], done, total)
-    (dest / "manifest.json").write_bytes(raw)
-    (dest / "SHA256SUMS").write_bytes(sums(manifest))
-    (dest / COMMITTED).write_bytes(committed_bytes(raw))
+    try:
+        (dest / COMMITTED).unlink(missing_ok=True)
+        for item in manifest["files"]:
+            path = _inside(dest, item["path"])
+            if not (path.is_file() and path.stat().st_size == item["bytes"] and file_sha256(path) == item["sha256"]):
+                _fetch(where, f"{prefix}/{item['path']}", path, item)
+            done += item["bytes"]
+            if progress is not None:
+                progress(item["path"], done, total)
+        (dest / "manifest.json").write_bytes(raw)
+        (dest / "SHA256SUMS").write_bytes(sums(manifest))
+        (dest / COMMITTED).write_bytes(committed_bytes(raw))
+    except OSError as error:
+        if full := disk_full(error, str(dest.absolute())):  # the folder that fills is the reader's, not Madang's
+            raise full from error
+        raise
     return manifest
 
 

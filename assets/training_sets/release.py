@@ -229,7 +229,7 @@ def _gates(facts: Facts, built: Assembled, rows: Sequence[Path], root: Path, sto
     """All gates but the loaders', their reports written; the run stops here if one fails."""
     layout = [*prove.layout_checks(built), *prove.size_checks(facts.spec, built)]
     leakage, scores = prove.leakage_checks(facts.spec, built)
-    quality = prove.expectation_checks(facts.spec, rows)
+    quality = prove.expectation_checks(facts.spec, rows, root.parent)
     legal = prove.rights_check(facts.rights)
     reports = root / "reports"
     leak = {

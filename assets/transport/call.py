@@ -234,8 +234,8 @@ def _continues(response: aiohttp.ClientResponse, offset: int, exchange: Exchange
     total = exchange.header("content-length")
     if match[3] != "*" and (int(match[2]) + 1 != int(match[3]) or (total and total != match[3])):
         return False
-    etag, again = exchange.header("etag"), response.headers.get("ETag")
-    return etag is None or again is None or etag == again
+    told = ((exchange.header(name), response.headers.get(name)) for name in ("ETag", "Last-Modified"))
+    return all(first is None or again is None or first == again for first, again in told)
 
 
 def merged(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:

@@ -21,8 +21,10 @@ from assets.transport.trust import tls_context
 MAX_ASKED_TIMES = 1000
 """Files whose time is asked for one by one, where the listing tells it to the minute only and without a zone."""
 _UNKNOWN_COMMAND = ("500", "501", "502", "504")
-_UNIX = re.compile(r"-\S{9}\S*\s+(?:\d+\s+)?.*?\s(\d+)\s+([A-Za-z]{3})\s+(\d{1,2})\s+(\d{4}|\d{1,2}:\d{2}) (.+)$")
+_UNIX = re.compile(r"-\S{9}\S*\s+(?:\d+\s+)?.*?\s(\d+)\s+(?!\d+\s)(\S{1,16})\s+(\d{1,2})\s+(\d{4}|\d{1,2}:\d{2}) (.+)$")
 _DOS = re.compile(r"(\d\d)-(\d\d)-(\d\d|\d{4})\s+(\d\d):(\d\d)\s*([AaPp])[Mm]\s+(\d+) (.+)$")
+_NO_FILE = re.compile(r"\s*$|\S+\s+\d+\s*$|[a-z][r-][w-]\S{7}|.*\s<[A-Z]+>\s")
+"""Lines of LIST that are no file: blank, the total, folders and links of Unix and of Windows."""
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
@@ -109,9 +111,12 @@ class FtpConnection(Connection):
             else:
                 yield from filter(None, map(fact_line, lines))
                 return
-        now = datetime.now(UTC)
-        found = [entry for line in self._lines("LIST") if (entry := list_line(line, now)) is not None]
-        for n, (name, size, modified) in enumerate(found):
+        now, lines = datetime.now(UTC), self._lines("LIST")
+        found = [entry for line in lines if (entry := list_line(line, now)) is not None]
+        if not found and not all(map(_NO_FILE.match, lines)):
+            raise DropFailed(BadRequest(f"{self.place.host} has no MLSD, and a form of LIST that is not known"))
+        found.sort(key=lambda entry: entry[2] or "", reverse=True)
+        for n, (name, size, modified) in enumerate(found):  # the newest first: to the others the minute is enough
             exact = _stamp(self._asked(f"MDTM {name}")[4:]) if n < MAX_ASKED_TIMES else None
             yield entry_of(name.encode("latin-1"), size, exact or modified)
 
@@ -213,17 +218,16 @@ def fact_line(line: str) -> Entry | None:
 
 
 def list_line(line: str, now: datetime) -> tuple[str, int, str | None] | None:
-    """One line of LIST, in Unix's form or Windows's: name, size, time to the minute (taken for UTC); None where it is no file."""
+    """One line of LIST, in Unix's form or Windows's: name, size, time to the minute (taken for UTC; None where it cannot be
+    read); None where it is no file."""
     if found := _UNIX.match(line):
         size, month, day, when, name = found.groups()
-        if month.lower() not in _MONTHS:
-            return None
         clock = when if ":" in when else "0:00"
-        parts = [_MONTHS.index(month.lower()) + 1, int(day), *map(int, clock.split(":"))]
+        parts = [_month(month), int(day), *map(int, clock.split(":"))]
         year = now.year if ":" in when else int(when)
         modified = _at(year, *parts)
-        if ":" in when and modified and modified > f"{now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}":
-            modified = _at(year - 1, *parts)  # without a year it is of the last twelve months
+        if ":" in when and (modified is None or modified > f"{now + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"):
+            modified = _at(year - 1, *parts)  # without a year it is of the last twelve months, which may have a 29 February
         return name, int(size), modified
     if found := _DOS.match(line):
         m, d, y, hour, minute, half, size, name = found.groups()
@@ -231,6 +235,14 @@ def list_line(line: str, now: datetime) -> tuple[str, int, str | None] | None:
         at = _at(year, int(m), int(d), int(hour) % 12 + 12 * (half.lower() == "p"), int(minute))
         return name, int(size), at
     return None
+
+
+def _month(text: str) -> int:
+    """1 to 12, of an English name or of a number with the word for month after it; 0 of any other."""
+    if text[:3].lower() in _MONTHS:
+        return _MONTHS.index(text[:3].lower()) + 1
+    number = re.match(r"\d{1,2}(?=\D)", text)
+    return int(number[0]) if number else 0
 
 
 def _at(year: int, month: int, day: int, hour: int, minute: int, second: int = 0) -> str | None:

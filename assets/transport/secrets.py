@@ -19,6 +19,7 @@ PLACEHOLDER = re.compile(r"\{secret:([A-Z][A-Z0-9_]*)\}")
 SHORTEST_IN_BODY = 8
 """A value shorter than this (Seoul's public key `sample`) is no secret worth altering a body for; elsewhere it is masked."""
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
@@ -97,14 +98,13 @@ class Secrets:
             text = PLACEHOLDER.sub("***", text)
         if self._mask is None:
             return text
-        data = text.encode("utf-8", "surrogateescape")
-        return self._mask.sub(_stars, data).decode("utf-8", "surrogateescape")
+        return self._mask.sub(_stars, _encoded(text)).decode("utf-8", "surrogateescape")
 
     def carries(self, text: str) -> bool:
         """Whether a secret, in any form, or a placeholder stands in the text."""
         if PLACEHOLDER.search(text):
             return True
-        return self._mask is not None and self._mask.search(text.encode("utf-8", "surrogateescape")) is not None
+        return self._mask is not None and self._mask.search(_encoded(text)) is not None
 
     def body_masker(self) -> BodyMasker:
         """A fresh masker for one body."""
@@ -192,6 +192,14 @@ def _byte_pattern(char: str) -> bytes:
         forms |= {b" ", b"%20"}  # what a server shows that took the plus for a space
     longest_first = sorted((f for f in forms if len(f) <= _LONGEST_FORM * len(raw)), key=lambda f: (-len(f), f))
     return b"(?i:" + b"|".join(re.escape(f) for f in longest_first) + b")"
+
+
+def _encoded(text: str) -> bytes:
+    """Bytes that were escaped as they came, other lone surrogates, which JSON may hold, as U+FFFD."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return _LONE.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 def _stars(match: re.Match[bytes]) -> bytes:

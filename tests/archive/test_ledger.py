@@ -99,7 +99,7 @@ def test_history_is_half_open_and_in_order(ledger: Ledger) -> None:
 def test_validators_are_those_of_the_last_ok_fetch(ledger: Ledger, tmp_path: Path) -> None:
     store = Store(f"file://{tmp_path}/store")
     assert ledger.validators(FEED) == Validators()
-    archived(store, ledger, tmp_path, 1, [b"a", b"b"])
+    first = archived(store, ledger, tmp_path, 1, [b"a", b"b"])
     latest = archived(store, ledger, tmp_path, 2, [b"c"])
     assert ledger.validators(FEED) == Validators(etag='"e"')
     assert ledger.validators(FEED, "p") == Validators()
@@ -110,6 +110,12 @@ def test_validators_are_those_of_the_last_ok_fetch(ledger: Ledger, tmp_path: Pat
     assert ledger.bodies(FEED) == left
     ledger.record(record(0))  # an older fetch that is recorded late takes nothing away
     assert ledger.bodies(FEED) == left
+    # The same bytes under another tag: it is what the next request asks by.
+    again = {(0, 1): replace(left[0, 1], etag='"f"')}
+    for confirmed, found in ((first, left), (latest, again)):
+        ledger.record(replace(record(4, outcome="NotModified"), body_fetch_id=confirmed.fetch_id), list(again.values()))
+        assert ledger.bodies(FEED) == found
+    assert ledger.validators(FEED) == Validators(etag='"f"')
 
 
 def test_naive_times_are_refused(ledger: Ledger) -> None:

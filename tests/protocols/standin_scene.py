@@ -56,7 +56,11 @@ Row = Mapping[str, Any]
 
 
 def feed_for(source: Mapping[str, Any], columns: Sequence[str | Mapping[str, Any]], **parts: Any) -> Feed:
-    """A feed of this source. A column is a name (of text, from the field of the same name) or a whole declaration."""
+    """A feed of this source. A column is a name (of text, from the field of the same name) or a whole declaration.
+
+    What a feed that asks for changes leaves out is not taken back.
+    """
+    changes = {"deletes": {"mode": "none"}} if "{since" in str(source) else {}
     named = [{"name": f"c{n}", "source": c} if isinstance(c, str) else dict(c) for n, c in enumerate(columns)]
     declared: dict[str, Any] = {
         "id": "kr.test.rows",
@@ -67,7 +71,7 @@ def feed_for(source: Mapping[str, Any], columns: Sequence[str | Mapping[str, Any
         "source": dict(source),
         "contract": {"columns": named, "missing_columns": "null"},
     }
-    return Feed.model_validate(declared | parts)
+    return Feed.model_validate(declared | changes | parts)
 
 
 @dataclass

@@ -365,3 +365,18 @@ def test_hostile_files_raise_unreadable_source_only(data: bytes, tmp_path: Path)
         rows_of(tmp_path, data)
     with pytest.raises(UnreadableSource):
         parsed(feed_of(), [])
+
+
+def test_an_edition_that_is_packed_anew_around_the_same_table_is_no_news(tmp_path: Path) -> None:
+    """Whatever the address and the declaration say of packing: the first bytes tell."""
+    feed = feed_of()
+
+    def digest(body: bytes) -> str | None:
+        (tmp_path / "file").write_bytes(body)
+        return PROTOCOL.canonical_sha256(feed.source, Body(tmp_path / "file", {}, FILE))
+
+    one, two = ("a.csv", TABLE.encode()), ("b.csv", b"x")
+    assert digest(zipped(one, two)) == digest(zipped(two, one)) is not None
+    assert digest(zipped(one)) != digest(zipped(two)) != digest(gzip.compress(two[1]))
+    assert digest(gzip.compress(one[1], 1)) == digest(gzip.compress(one[1], 9)) is not None
+    assert digest(TABLE.encode()) is None and digest(zipped(one)[:-30]) is None

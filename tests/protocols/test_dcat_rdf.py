@@ -347,8 +347,9 @@ def test_pages_are_read_one_at_a_time_and_never_as_one_graph(tmp_path: Path, for
 # --- the digest -----------------------------------------------------------------------------------------------------------
 
 
-def digest(folder: Path, text: str) -> str | None:
-    return PROTOCOL.canonical_sha256(rdf_feed().source, page(folder, rdf_feed(), TURTLE + text))
+def digest(folder: Path, text: str, **source: Any) -> str | None:
+    feed = rdf_feed(source=source)
+    return PROTOCOL.canonical_sha256(feed.source, page(folder, feed, TURTLE + text))
 
 
 def test_another_order_and_other_names_of_nameless_nodes_are_no_news_and_a_change_is(tmp_path: Path) -> None:
@@ -357,3 +358,11 @@ def test_another_order_and_other_names_of_nameless_nodes_are_no_news_and_a_chang
     assert digest(tmp_path, one) == digest(tmp_path, two) is not None
     assert digest(tmp_path, one) != digest(tmp_path, one.replace("Amt", "Dienst"))
     assert digest(tmp_path, "<a") is None and digest(tmp_path, "") is None
+
+
+def test_a_date_of_today_on_every_data_set_is_no_news_where_the_feed_says_so(tmp_path: Path) -> None:
+    one = f'{LIST} {D} ; dct:title "A"@en ; dct:modified "2026-11-24" .'
+    two = one.replace("2026-11-24", "2026-11-25")
+    assert digest(tmp_path, one) != digest(tmp_path, two)
+    assert digest(tmp_path, one, volatile=["modified"]) == digest(tmp_path, two, volatile=["modified"]) is not None
+    assert digest(tmp_path, one, volatile=["modified"]) != digest(tmp_path, two.replace('"A"', '"B"'), volatile=["modified"])

@@ -58,7 +58,7 @@ def polled(folder: Path, first: list[Entry], second: list[Entry], **source: Any)
     for entries in (first, second):
         if steps and steps[0].params["ask"] == LISTING:
             steps = follow(folder, steps[0], *entries, **source)
-    return [s.params["name"] for s in steps]
+    return [s.params["name"] for s in steps if not s.unready]
 
 
 def test_unfinished_hidden_hostile_and_companion_files_are_no_data() -> None:
@@ -92,7 +92,7 @@ def test_a_file_is_whole_when_two_listings_agree(tmp_path: Path) -> None:
     assert polled(tmp_path, [at("a", 1), at("b", 2)], [at("a", 1), at("b", 2)], take="all") == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["a.csv.done", "a.csv.ok", "a.done", "_SUCCESS", "manifest.json"])
+@pytest.mark.parametrize("name", ["a.csv.done", "a.csv.ok", "a.done", "a.csv.DONE", "a.OK", "_SUCCESS", "manifest.json"])
 def test_a_companion_makes_a_file_whole_at_once(tmp_path: Path, name: str) -> None:
     assert polled(tmp_path, [at("a.csv", 1), at(name, 1)], []) == ["a.csv"]
 
@@ -101,6 +101,12 @@ def test_a_companion_that_is_older_than_its_file_says_nothing(tmp_path: Path) ->
     stale = {e.name: e for e in (at("a.csv", 5), at("a.csv.done", 4))}
     assert companion(stale["a.csv"], stale) is None
     assert polled(tmp_path, [at("a.csv", 5), at("a.csv.done", 4)], [at("a.csv", 6), at("a.csv.done", 4)]) == []
+
+
+def test_a_folders_name_up_to_its_point_is_no_stem(tmp_path: Path) -> None:
+    """Keys of a bucket have folders in them."""
+    assert polled(tmp_path, [at("v1.0/a"), at("v1.done", 1), at("b/c"), at(".done", 1)], [], require_companion=True) == []
+    assert polled(tmp_path, [at("v1.0/a"), at("v1.0/a.done", 1)], [], require_companion=True) == ["v1.0/a"]
 
 
 def test_only_companions_count_where_they_are_required(tmp_path: Path) -> None:
@@ -130,6 +136,8 @@ def test_more_files_than_allowed_are_refused(tmp_path: Path) -> None:
 
 def test_a_checksum_is_read_before_its_file(tmp_path: Path) -> None:
     first = Step(params={"ask": LISTING, "partition": ""}, lead=True)
+    [lead] = follow(tmp_path, first, at("관측.csv"), at("관측.csv.MD5"))
+    assert lead.params["at"].endswith(".MD5")
     [lead] = follow(tmp_path, first, at("관측.csv"), at("관측.csv.md5"))
     assert (lead.lead, lead.params["ask"]) == (True, CHECKSUM)
     feed = drop_feed(SOURCE)

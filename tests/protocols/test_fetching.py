@@ -34,6 +34,7 @@ from tests.protocols.fetching_scene import (  # noqa: F401  fixtures
     make_feed,
     world,
 )
+from tests.protocols.standin_scene import feed_for
 
 # --- one response ---
 
@@ -330,3 +331,23 @@ def test_of_several_files_only_the_changed_one_is_kept_anew(world: World, monkey
     fourth, _ = world.fetch(make_feed(), answer)
     assert (fourth.outcome, fourth.body_fetch_id) == ("NotModified", changed.fetch_id)
     assert world.bodies(fourth) == world.bodies(changed)
+
+
+def test_headers_in_bytes_of_cp949_stay_as_they_came(world: World) -> None:
+    """File names, and validators that are made of them: such a tag could not be sent back, so the bytes tell."""
+    name = "자료 a.csv".encode("cp949")
+    headers = {"Content-Disposition": f"attachment; filename={name.decode('latin-1')}", "ETag": f'"{name.decode("latin-1")}"'}
+    record, _ = world.fetch(make_feed(), lambda seen: Answer(b"rows", headers=headers))
+    assert (record.outcome, world.warc(record).count(name)) == ("Ok", 2)
+    again, server = world.fetch(make_feed(), lambda seen: Answer(b"rows", headers=headers))
+    assert again.outcome == "NotModified" and "if-none-match" not in server.seen[-1].headers
+
+
+@pytest.mark.parametrize("auth", [{}, {"kind": "query_key", "name": "key", "secret": "NCEI_KEY"}])
+def test_what_an_agency_says_of_an_error_may_hold_what_is_no_character(world: World, auth: dict[str, str]) -> None:
+    """JSON may: half of a pair, where a server cut the text, and NUL. Neither a terminal nor every database takes them."""
+    feed = feed_for({"protocol": "ncei", "dataset": "d", "service": "search", "auth": auth}, ["a"])
+    body = b'{"errorCode": 400, "errorMessage": "no station \\ud83d \\u0000 of this name"}'
+    error, record = world.fails(feed, lambda seen: Answer(body, 400), secrets={"NCEI_KEY": "a-long-enough-key"})
+    assert record.reason in {f"HTTP 400: no station {mark} ? of this name" for mark in ("?", "\ufffd")}
+    assert record.reason in str(error)

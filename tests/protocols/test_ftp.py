@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
 from assets.protocols.ftp import FtpSource
-from assets.transport.ftp import fact_line, list_line
+from assets.transport.ftp import FtpConnection, fact_line, list_line
 from tests.protocols.drop_scene import DropWorld, drop_feed, lay, table
 from tests.transport.drop_servers import PASSWORD, FtpServer, certificate_for, running_ftp
 
@@ -241,13 +241,57 @@ def test_private_addresses_are_refused(world: DropWorld, address: str) -> None:
         ("drwxr-xr-x 2 ftp ftp 4096 Nov 24 23:10 sub", None),
         ("lrwxrwxrwx 1 ftp ftp 3 Nov 24 23:10 a -> b", None),
         ("total 12", None),
-        ("-rw-r--r-- 1 a b 12 Xyz 24 23:10 a", None),
+        ("-rw-r--r-- 1 a b 12 Xyz 24 23:10 a", ("a", 12, None)),
+        ("-rw-r--r-- 1 1001 50 1234 Nov 24 23:10 a.csv", ("a.csv", 1234, "2026-11-24T23:10:00Z")),
+        ("-rw-r--r-- 1 ftp ftp 12 11\xbf\xf9 24 23:10 a.csv", ("a.csv", 12, "2026-11-24T23:10:00Z")),
+        ("-rw-r--r-- 1 ftp ftp 12 Sept 3  2024 a.csv", ("a.csv", 12, "2024-09-03T00:00:00Z")),
         ("-rw-r--r-- 1 a b 12 Feb 31 23:10 a", ("a", 12, None)),
         ("", None),
     ],
 )
 def test_forms_of_list(line: str, found: tuple[str, int, str | None] | None) -> None:
     assert list_line(line, NOW) == found
+
+
+def test_a_leap_day_without_a_year_is_of_the_last_one() -> None:
+    """Without a time it would come before all others, and an older file be taken for the newest."""
+    line = "-rw-r--r-- 1 a b 12 Feb 29 23:10 a"
+    assert list_line(line, datetime(2025, 1, 15, tzinfo=UTC)) == ("a", 12, "2024-02-29T23:10:00Z")
+
+
+def listed_as(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr(FtpConnection, "_lines", lambda self, command: list(lines))
+
+
+def test_a_form_of_list_that_is_not_known_is_no_empty_folder(
+    world: DropWorld, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would ever be new, and nobody told."""
+    with served(folder, without=("MLSD", "MLST")) as server:
+        listed_as(monkeypatch, "AIR      2026-11-24 23:10  V  80  AIR.CSV")
+        error, record = world.fails(feed_of(server), KEYS)
+        assert (record.outcome, "a form of LIST that is not known" in str(error)) == ("BadRequest", True)
+        for lines in (
+            [],
+            ["", "total 0"],
+            ["drwxr-xr-x 2 ftp ftp 4096 Nov 24 23:10 sub", "lrwxrwxrwx 1 a b 3 Nov 24 23:10 a -> b"],
+        ):
+            listed_as(monkeypatch, *lines)
+            assert world.fetch(feed_of(server), KEYS).outcome == "Empty"
+        listed_as(monkeypatch, "11-24-26  11:10PM       <DIR>          sub")
+        assert world.fetch(feed_of(server), KEYS).outcome == "Empty"
+
+
+def test_of_very_many_files_the_newest_are_asked_for_their_times(
+    world: DropWorld, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assets.transport.ftp.MAX_ASKED_TIMES", 1)
+    lay(folder / "a_old.csv", ONE, 1)
+    lay(folder / "z_new.csv", TWO, 2)
+    moment = (folder / "z_new.csv").stat().st_mtime + 30
+    os.utime(folder / "z_new.csv", (moment, moment))
+    with served(folder, without=("MLSD", "MLST")) as server:
+        assert world.fetch(feed_of(server), KEYS).last_modified == "2026-11-24T15:02:30Z"
 
 
 def test_forms_of_mlsd() -> None:

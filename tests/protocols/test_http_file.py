@@ -104,7 +104,7 @@ def test_keys_are_placeholders(auth: dict[str, str], url: str, headers: dict[str
     ("status", "outcome"),
     [
         (200, Ok),
-        (206, Ok),
+        (206, Malformed),
         (304, NotModified),
         (301, BadRequest),
         (400, BadRequest),
@@ -123,6 +123,14 @@ def test_keys_are_placeholders(auth: dict[str, str], url: str, headers: dict[str
 )
 def test_statuses(status: int, outcome: type) -> None:
     assert isinstance(classify(status=status), outcome)
+
+
+@pytest.mark.parametrize(
+    ("part", "outcome"),
+    [("bytes 0-11/12", Ok), ("bytes 0-10/12", Malformed), ("bytes 1-11/12", Malformed), ("bytes 0-11/*", Malformed)],
+)
+def test_a_part_that_nobody_asked_for_is_not_taken_for_the_file(part: str, outcome: type) -> None:
+    assert isinstance(classify(status=206, headers={"content-range": part}), outcome)
 
 
 def test_retry_after_in_seconds_and_as_a_date() -> None:

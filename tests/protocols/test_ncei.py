@@ -168,6 +168,7 @@ CSV = data(format="csv")
         (data(), 200, b"<html></html>", "Malformed"), (data(), 200, b'[{"DATE":"2026-01-01"}', "Transient"),
         (data(), 503, b"<html></html>", "Transient"), (data(), 404, b"", "Gone"), (data(), 429, b"slow down", "RateLimited"),
         (CSV, 200, b"", "Malformed"), (CSV, 200, TABLE, "Ok"), (CSV, 200, ACCESS, "BadRequest"),
+        (CSV, 200, TABLE[:-1], "Transient"), (CSV, 200, TABLE + b'"A1","2026-11-02","   1', "Transient"),
         (CSV, 200, b'"STATION","DATE"\n', "Empty"), (CSV, 200, b"Service unavailable", "Malformed"),
         (CSV, 200, b"<html></html>", "Malformed"), (CSV, 200, [{"STATION": "A1"}], "Malformed"),
         (search(), 200, {"count": 0, "totalCount": 0, "results": []}, "Empty"), (search(), 200, {"results": []}, "Empty"),

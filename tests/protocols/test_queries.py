@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from assets.feeds.model import Feed
 from assets.protocols.kernel import Step, When
 from assets.protocols.queries import QuerySource, Window, fill, moment_text, periods, query_of, steps_of
+from tests.protocols.standin_scene import feed_for
 from tests.tables.making import make_feed
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -106,6 +107,23 @@ def test_since_is_left_out_at_first_and_then_counts_in_the_declared_form() -> No
     assert asked(When(NOW, since=NOW - timedelta(days=1)), params=params) == [
         {"after": "2026-11-24T18:30:00Z", "where": "updated > '2026-11-25T03:30'"}
     ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"protocol": "dcat_rdf", "url": "https://h.example/catalog.ttl", "params": {"modified_since": "{since:%Y-%m-%d}"}},
+        {"protocol": "s3", "url": "s3://bucket/out", "format": "csv", "take": "all", "start_after": "{since:%Y/%m/%d}"},
+    ],
+    ids=["parameter", "start of a listing"],
+)
+def test_what_did_not_change_is_not_taken_back(source: dict[str, Any]) -> None:
+    """The second fetch would empty the table of all that was as before."""
+    with pytest.raises(ValidationError, match="a full fetch takes back all that it leaves out"):
+        feed_for(source, ["a"], deletes={"mode": "snapshot_diff"})
+    column = {"name": "a", "source": "a", "nullable": False}
+    for sound in ({"incremental": {"kind": "upsert"}, "deletes": {}}, {"deletes": {"mode": "none"}}):
+        feed_for(source, ["a"], contract={"key": ["a"], "columns": [column]}, **sound)
 
 
 def test_each_gives_one_query_a_combination_and_its_names_fill_places() -> None:

@@ -131,7 +131,7 @@ def test_start_after_leaves_out_what_lies_before(world: DropWorld, bucket: Bucke
 
 
 def test_start_after_is_the_day_of_the_last_answer() -> None:
-    feed = drop_feed({"protocol": "s3", "url": "s3://bucket/out", "start_after": "d={since:%Y/%m/%d}"})
+    feed = drop_feed({"protocol": "s3", "url": "s3://bucket/out", "start_after": "d={since:%Y/%m/%d}"}, deletes={"mode": "none"})
     now = datetime(2026, 11, 25, tzinfo=UTC)
 
     def asked(since: datetime | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from assets.feeds.model import Feed
 from assets.protocols.fetching import FetchCancelled
 from assets.protocols.kernel import Limits
-from tests.protocols.drop_scene import DropWorld, drop_feed, lay, table
+from tests.protocols.drop_scene import DAY, DropWorld, drop_feed, lay, table
 from tests.requirements import require
 from tests.transport.drop_servers import PASSWORD, SshServer, running_password_server, running_sshd
 
@@ -128,6 +129,47 @@ def test_all_takes_each_file_once_in_order(world: DropWorld, sshd: SshServer, fo
     assert world.rows(feed, world.fetch(feed, keys(sshd))) == [("라", "4"), ("가", "2"), ("다", "3")]
 
 
+@pytest.mark.parametrize("take", ["newest", "all"])
+@pytest.mark.parametrize("marked", [False, True])
+def test_while_a_file_is_written_anew_the_others_are_not_taken_for_the_whole(
+    world: DropWorld, sshd: SshServer, folder: Path, take: str, marked: bool
+) -> None:
+    """An older edition would come back, or the file's rows be missed, until the next fetch."""
+    feed = feed_of(sshd, folder, take=take, require_companion=marked)
+
+    def written(name: str, value: str, minute: int, *, mark: bool) -> None:
+        lay(folder / name, table((name, value)), minute)
+        if mark:
+            lay(folder / f"{name}.done", "", minute)
+
+    written("a.csv", "1", 1, mark=marked)
+    written("b.csv", "2", 2, mark=marked)
+    before = world.rows(feed, world.fetch(feed, keys(sshd)))
+    assert before[-1] == ("b.csv", "2")
+    written("b.csv", "3", 3, mark=False)
+    world.clock.meanwhile = lambda: written("b.csv", "4", 4, mark=False)
+    written("new.csv", "9", 0, mark=marked)
+    record = world.fetch(feed, keys(sshd))
+    assert (record.outcome, record.reason) == ("NotModified", "a file of the last fetch is being written")
+    assert world.rows(feed, record) == before
+    written("b.csv", "5", 5, mark=marked)
+    assert world.rows(feed, world.fetch(feed, keys(sshd)))[-1] == ("b.csv", "5")
+
+
+def test_where_files_add_to_the_table_one_that_is_written_holds_up_no_other(
+    world: DropWorld, sshd: SshServer, folder: Path
+) -> None:
+    source = feed_of(sshd, folder, take="all").source.model_dump(exclude_unset=True)
+    contract = {"key": ["c0"], "columns": [{"name": "c0", "source": "지점", "nullable": False}, {"name": "c1", "source": "값"}]}
+    feed = drop_feed(source, contract=contract, incremental={"kind": "upsert"})
+    lay(folder / "a.csv", table(("가", "1")), 1)
+    lay(folder / "b.csv", table(("나", "2")), 2)
+    world.fetch(feed, keys(sshd))
+    lay(folder / "c.csv", table(("다", "3")), 2)
+    world.clock.meanwhile = lambda: lay(folder / "b.csv", table(("나", "4")), 4)
+    assert world.rows(feed, world.fetch(feed, keys(sshd))) == [("가", "1"), ("다", "3")]
+
+
 def test_the_same_bytes_under_a_new_time_are_no_news(world: DropWorld, sshd: SshServer, folder: Path) -> None:
     lay(folder / "air.csv", ONE, 1)
     feed = feed_of(sshd, folder)
@@ -137,6 +179,18 @@ def test_the_same_bytes_under_a_new_time_are_no_news(world: DropWorld, sshd: Ssh
     assert (record.outcome, record.responses) == ("NotModified", 3)
     assert b"identical-payload-digest" in world.warc(record)
     assert world.rows(feed, record) == [("종로구", "31")]
+    third = world.fetch(feed, keys(sshd))
+    assert (third.outcome, third.responses) == ("NotModified", 2), "the new time is known: the file is not downloaded again"
+    assert world.rows(feed, third) == [("종로구", "31")]
+
+
+def test_an_archive_that_is_packed_anew_around_the_same_files_is_no_news(world: DropWorld, sshd: SshServer, folder: Path) -> None:
+    feed = feed_of(sshd, folder, files="*.zip")
+    for minute, (name, outcome) in enumerate([("a.csv", "Ok"), ("a.csv", "NotModified"), ("b.csv", "Ok")]):
+        with zipfile.ZipFile(folder / "air.zip", "w") as archive:
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1 + minute, 0, 0, 0)), ONE)
+        os.utime(folder / "air.zip", (DAY.timestamp(), DAY.timestamp() + minute))
+        assert world.fetch(feed, keys(sshd)).outcome == outcome
 
 
 def test_the_archive_holds_resources_and_no_http(world: DropWorld, sshd: SshServer, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.errors import IntegrityError
+from assets.errors import DiskFull, IntegrityError
 from assets.store import Store
 from assets.training_sets.inspect import NoSuchRecord, diff, trace
 from assets.training_sets.read import NotPublished, Unreachable, pull, show, verify
@@ -109,6 +110,17 @@ def test_a_source_that_refuses_is_one_sentence(tmp_path: Path) -> None:
         finally:
             server.shutdown()
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_names_the_folder_that_is_filled(store: Store, tmp_path: Path) -> None:
+    dest = tmp_path / "copy"
+    dest.mkdir()
+    (dest / f"README.md.{os.getpid()}.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match="the disk is full") as caught:
+        pull(store.url, "little_set", dest)
+    assert caught.value.where == str(dest) and not (dest / "_COMMITTED").exists()
+    pull(store.url, "little_set", dest)
+    assert verify(dest).ok
 
 
 def test_reading_needs_the_base_install_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def test_every_gate_of_the_asset_is_judged(store: Store, tmp_path: Path) -> None
     judged = {check.name for check in build(store, tmp_path, rows(range(400))).checks}
     # Those two are judged where they can fail: sets split by time, and labels of one value.
     assert judged >= {name for names in GATES.values() for name in names} - {"time_order", "label_varies"}
+
+
+def test_a_sets_own_expectations_spill_beside_the_release(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the disk that has room for the set: the system's temporary folder is often small, and here is none."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    own = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "size", "min_value": 0}}
+    result = build(store, tmp_path / "w", rows(range(400)), spec(expectations=[own]))
+    assert [check.passed for check in result.checks if "between" in check.name] == [True]
+    assert not list((tmp_path / "w").rglob("madang-quality-*"))
 
 
 def test_same_input_same_bytes(store: Store, tmp_path: Path) -> None:

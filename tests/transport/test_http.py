@@ -158,6 +158,21 @@ def test_a_206_from_the_wrong_place_is_not_pasted(tmp_path: Path) -> None:
     assert exchange.body.read_bytes() == BODY[:50_000]
 
 
+def test_the_rest_of_another_edition_is_not_pasted_where_only_its_date_tells(tmp_path: Path) -> None:
+    """Servers without ETags are often such as take no notice of If-Range, and the new edition may be as long as the old one."""
+
+    def answer(seen: Seen) -> Answer:
+        if "range" in seen.headers:
+            place = f"bytes 50000-{len(BODY) - 1}/{len(BODY)}"
+            return Answer(BODY[::-1][50_000:], 206, {"Last-Modified": "Wed, 25 Nov 2026 00:00:00 GMT", "Content-Range": place})
+        return Answer(BODY, headers={"Last-Modified": "Tue, 24 Nov 2026 00:00:00 GMT"}, send=50_000)
+
+    exchange, server = _ask(answer, tmp_path)
+    assert len(server.seen) == 2
+    assert not exchange.complete
+    assert exchange.body.read_bytes() == BODY[:50_000]
+
+
 def test_a_weak_etag_alone_is_no_ground_to_resume(tmp_path: Path) -> None:
     exchange, server = _ask(_ranged('W/"v1"', 1000), tmp_path)
     assert not exchange.complete

@@ -152,3 +152,13 @@ def test_a_redirect_never_leaves_the_allowed_hosts(location: str) -> None:
     decision = redirect("https://agency.example/a", location, hosts=("files.example",), followed=0)
     if isinstance(decision, Follow):
         assert decision.url.startswith(("https://agency.example", "https://files.example"))
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=30), st.text(st.characters(exclude_categories=()), max_size=30))
+def test_any_text_can_be_masked(before: str, after: str) -> None:
+    """Half of a pair, which JSON may hold, too."""
+    auth = Auth(kind="query_key", name="key", secret="AGENCY_KEY")
+    secrets = Secrets({"AGENCY_KEY": "a-long-enough-key"}, feed="kr.x.y", auth=auth)
+    secrets.fill_url("{secret:AGENCY_KEY}")
+    assert "a-long-enough-key" not in secrets.redact(f"{before}a-long-enough-key{after}")
+    assert secrets.carries(f"{before}a-long-enough-key{after}")

@@ -1,6 +1,7 @@
 """Whether the body of a download is the declared file, by its first and last bytes. For all protocols that hand over files.
 
-Pure but for `packed_in`. What a server's status means is `http_answers.py`; reading the file's rows is `tables/readers/`.
+Pure but for `packed_in` and `packed_sha256`. What a server's status means is `http_answers.py`; reading the file's rows is
+`tables/readers/`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from assets.protocols.kernel import Response
+from assets.errors import SettingsError, UnreadableSource
+from assets.protocols.answers.canonical import MAX_CANONICAL_BYTES
+from assets.protocols.kernel import Body, Response
 from assets.tables.readers.magic import NAMES, kind_of, mismatch, wide
 from assets.tables.readers.spec import Container, FileShape
 
@@ -98,3 +101,21 @@ def packed_in(shape: FileShape, path: Path) -> Container:
     """`packing` of a file on disk."""
     with path.open("rb") as file:
         return packing(shape, file.read(8192))
+
+
+def packed_sha256(shape: FileShape, packed: Container, body: Body) -> str | None:
+    """Of what is packed: archives are written anew, with other dates and in another order, around the same data. Never raises.
+
+    None of what is not packed, too large or damaged.
+    """
+    from assets.tables.readers.container import content_sha256  # not at definition load
+    from assets.tables.readers.seven_zip import content_sha256_7z
+
+    if packed == "none" or body.payload.size > MAX_CANONICAL_BYTES:
+        return None
+    try:
+        if packed == "7z":
+            return content_sha256_7z(body.path, shape.member, shape.unpacking)
+        return content_sha256(body.path, packed, shape.member, shape.unpacking)
+    except (UnreadableSource, SettingsError):
+        return None  # reading the rows says what is wrong

@@ -29,6 +29,7 @@ from assets.protocols.kernel import (
 )
 
 _SECRET = re.compile(r"key|token|auth|secret|signature|passw", re.IGNORECASE)
+_PART = re.compile(r"\s*bytes 0-(\d{1,18})/(\d{1,18})\s*$", re.ASCII | re.IGNORECASE)
 LONGEST_WAIT_S = 24 * 3600.0
 
 
@@ -45,7 +46,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def by_status(status: int, headers: Mapping[str, str]) -> Outcome | None:
-    """The outcome of every status but success; None for 200 to 299, where the body decides."""
+    """The outcome of every status but success; None for 200 to 299, where the body decides.
+
+    The rest of a body that broke off is asked for by the transport: where no more than a part came, nobody asked for a part.
+    """
+    if status == 206 and not ((part := _PART.match(headers.get("content-range", ""))) and int(part[1]) + 1 == int(part[2])):
+        return Malformed("HTTP 206: a part of the body, which nobody asked for")
     if 200 <= status < 300:
         return None
     if status == 304:

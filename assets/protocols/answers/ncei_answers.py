@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assets.protocols.answers.file_answers import is_json
+from assets.protocols.answers.file_answers import cut_in_a_line, is_json
 from assets.protocols.answers.http_answers import by_status, retry_after
 from assets.protocols.answers.json_answers import in_words, is_empty_list, odd_body, whole_of
 from assets.protocols.answers.json_pages import NO_MORE_PAGES, around, records_of, rows_of_pages, rows_of_records
@@ -113,6 +113,8 @@ def _table(response: Response) -> Outcome:
     line, _, rest = response.head.decode("utf-8", "replace").removeprefix("\ufeff").partition("\n")
     if "STATION" not in _cells(line):
         return Malformed("the first line names no STATION")
+    if cut_in_a_line("csv", response.tail):
+        return Transient("the table breaks off within a line")  # where it does so in the last field the value looks whole
     if not rest.strip() and response.length <= len(response.head):
         return Empty("a header without rows: the stations have nothing for these days")
     return Ok(PageInfo(page_size=NO_MORE_PAGES))
