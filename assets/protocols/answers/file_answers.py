@@ -109,12 +109,13 @@ def packed_sha256(shape: FileShape, packed: Container, body: Body) -> str | None
     None of what is not packed, too large or damaged.
     """
     from assets.tables.readers.container import content_sha256  # not at definition load
-    from assets.tables.readers.seven_zip import content_sha256_7z
 
     if packed == "none" or body.payload.size > MAX_CANONICAL_BYTES:
         return None
     try:
         if packed == "7z":
+            from assets.tables.readers.seven_zip import content_sha256_7z  # an extra of its own
+
             return content_sha256_7z(body.path, shape.member, shape.unpacking)
         return content_sha256(body.path, packed, shape.member, shape.unpacking)
     except (UnreadableSource, SettingsError):
