@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import model_validator
 
 from assets.protocols.answers.json_answers import asked
-from assets.protocols.answers.socrata_answers import CHANGED, TokenAuth, counted, judge, rows_of, version_of
+from assets.protocols.answers.socrata_answers import CHANGED, TokenAuth, counted, held_to, judge, rows_of, version_of
 from assets.protocols.answers.socrata_questions import SocrataSource, condition, count_of, only_changes, partly, planned
 from assets.protocols.kernel import (
     Body,
@@ -70,7 +70,10 @@ class Socrata2(Protocol[Socrata2Source]):
         """The rows that were counted; only the changed ones where that is declared, and not all of them changed."""
         total, oldest = counted(feed, body)
         only = only_changes(feed, source, step, total, oldest)
-        stamp = version_of(body.headers, query_for(source, step), None if only else total)
+        query = query_for(source, step)
+        stamp = version_of(body.headers, query, None if only else total)
+        if stamp is None and not only:
+            stamp = held_to(None, step.params["asked_at"], query, total)
         return [Step(params={**step.params, "partly": only}, stamp=stamp)]
 
     def request(self, feed: Feed, source: Socrata2Source, step: Step, cursor: Cursor, validators: Validators) -> Request:

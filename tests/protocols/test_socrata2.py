@@ -107,7 +107,13 @@ def test_after_a_full_replacement_all_rows_are_asked_for(tmp_path: Path) -> None
 def test_the_version_is_that_of_this_query(tmp_path: Path) -> None:
     body = b'[{"rows_in_all":"9"}]'
     one, two = (led(feed(where=where), tmp_path, body, x_soda2_truth_last_modified=CHANGED)[0].stamp for where in ("", "a = 'b'"))
-    assert one != two and led(feed(), tmp_path, body)[0].stamp is None
+    assert one != two
+    untold = led(feed(), tmp_path, body)[0].stamp
+    assert untold is not None and untold.startswith(f"of no known version, asked for at {NOW.isoformat()}") and "; 9 rows" in untold
+    since = datetime(2026, 11, 23, tzinfo=UTC)
+    assert (
+        led(changing(), tmp_path, b'[{"rows_in_all":"9","oldest_change":"2020-01-01"}]', since)[0].stamp is None
+    )  # changes: uncounted
 
 
 def test_a_token_goes_into_a_header_and_none_is_needed() -> None:
@@ -205,6 +211,10 @@ def test_pages_must_be_of_the_version_and_the_number_that_were_counted() -> None
     assert isinstance(meant(stamp, one, x_soda2_truth_last_modified="Wed, 25 Nov 2026 10:00:00 GMT"), Malformed)
     assert isinstance(meant(stamp, b"[]\n"), Malformed) and isinstance(meant(stamp, b"[]\n", page=2), Ok)
     assert isinstance(meant(f"{CHANGED}; query 01234567; 0 rows", b"[]\n"), Empty)
+    for other in ("of no known version, asked for at 2026-11-25T03:00:00+00:00", "rows of 1764000000"):
+        # a header on the pages alone does not contradict a count that came without one
+        found = meant(f"{other}; query 01234567; 3 rows", one, x_soda2_truth_last_modified=CHANGED)
+        assert isinstance(found, Ok) and found.page.total == 3
 
 
 def test_a_cut_connection_and_a_page_larger_than_what_is_seen_of_it() -> None:
