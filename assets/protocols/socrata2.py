@@ -49,6 +49,8 @@ class Socrata2Source(SocrataSource):
             raise ValueError(f"params: '{taken[0]}' has a field of its own: select, where, order, size or auth")
         if self.changes and GROUPED & self.params.keys():
             raise ValueError("changes: rows that are made by grouping have no :updated_at")
+        if "$group" in self.params and self.order == ":id":
+            raise ValueError("params: rows made by $group have no :id; give 'order', the columns that are grouped by")
         return self
 
     @property
@@ -105,6 +107,8 @@ class Socrata2(Protocol[Socrata2Source]):
             return None
         query = dict(parse_qsl(parts.query))
         named = {field: query[f"${field}"] for field in ("select", "where", "order") if query.get(f"${field}")}
+        if query.get("$group"):
+            named.setdefault("order", query["$group"])
         given = {name: value for name, value in query.items() if name not in OWN}
         source: dict[str, Any] = {"protocol": self.name, "base_url": f"https://{parts.netloc}", "dataset": found[1], **named}
         return source | ({"params": given} if given else {})

@@ -124,8 +124,11 @@ def test_a_token_goes_into_a_header_and_none_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [{"params": {"$limit": 5}}, {"params": {"$where": "x"}}, {"dataset": "abcd"}, {"size": 50_001}, {"sise": 1}]
-)
+    "source",
+    [{"params": {"$limit": 5}}, {"params": {"$where": "x"}}, {"dataset": "abcd"}, {"size": 50_001}, {"sise": 1},
+     {"select": "town,count(*)", "params": {"$group": "town"}},
+     {"select": "town,count(*)", "params": {"$group": "town"}, "order": "town", "changes": True}],
+)  # fmt: skip
 def test_mistakes_are_found_when_a_feed_is_read(source: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         feed(**source)
@@ -140,6 +143,8 @@ def test_changes_alone_would_delete_what_did_not_change() -> None:
 
 
 def test_an_address_that_somebody_pasted() -> None:
+    grouped = PROTOCOLS["socrata2"].recognise(f"{BASE}?$select=town,count(*)&$group=town") or {}
+    assert grouped["order"] == "town" and grouped["params"] == {"$group": "town"}
     found = PROTOCOLS["socrata2"].recognise(f"{BASE}?$where=a='b'&town=A&$limit=5&$$app_token=abc")
     assert found == {
         "protocol": "socrata2",
