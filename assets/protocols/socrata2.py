@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import model_validator
 
 from assets.protocols.answers.json_answers import asked
-from assets.protocols.answers.socrata_answers import CHANGED, TokenAuth, counted, judge, rows_of, version_of
+from assets.protocols.answers.socrata_answers import CHANGED, TokenAuth, counted, held_to, judge, rows_of, version_of
 from assets.protocols.answers.socrata_questions import SocrataSource, condition, count_of, only_changes, partly, planned
 from assets.protocols.kernel import (
     Body,
@@ -49,6 +49,8 @@ class Socrata2Source(SocrataSource):
             raise ValueError(f"params: '{taken[0]}' has a field of its own: select, where, order, size or auth")
         if self.changes and GROUPED & self.params.keys():
             raise ValueError("changes: rows that are made by grouping have no :updated_at")
+        if "$group" in self.params and self.order == ":id":
+            raise ValueError("params: rows made by $group have no :id; give 'order', the columns that are grouped by")
         return self
 
     @property
@@ -70,7 +72,10 @@ class Socrata2(Protocol[Socrata2Source]):
         """The rows that were counted; only the changed ones where that is declared, and not all of them changed."""
         total, oldest = counted(feed, body)
         only = only_changes(feed, source, step, total, oldest)
-        stamp = version_of(body.headers, query_for(source, step), None if only else total)
+        query = query_for(source, step)
+        stamp = version_of(body.headers, query, None if only else total)
+        if stamp is None and not only:
+            stamp = held_to(None, step.params["asked_at"], query, total)
         return [Step(params={**step.params, "partly": only}, stamp=stamp)]
 
     def request(self, feed: Feed, source: Socrata2Source, step: Step, cursor: Cursor, validators: Validators) -> Request:
@@ -102,6 +107,8 @@ class Socrata2(Protocol[Socrata2Source]):
             return None
         query = dict(parse_qsl(parts.query))
         named = {field: query[f"${field}"] for field in ("select", "where", "order") if query.get(f"${field}")}
+        if query.get("$group"):
+            named.setdefault("order", query["$group"])
         given = {name: value for name, value in query.items() if name not in OWN}
         source: dict[str, Any] = {"protocol": self.name, "base_url": f"https://{parts.netloc}", "dataset": found[1], **named}
         return source | ({"params": given} if given else {})

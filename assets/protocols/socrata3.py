@@ -25,6 +25,7 @@ from assets.protocols.answers.socrata_answers import (
     about,
     counted,
     counting,
+    held_to,
     judge,
     judge_about,
     last_id,
@@ -35,7 +36,7 @@ from assets.protocols.answers.socrata_answers import (
 )
 from assets.protocols.answers.socrata_questions import SocrataSource, condition, count_of, joined, only_changes, partly, planned
 from assets.protocols.answers.socrata_soql import columns_in, said_in, text_of, written
-from assets.protocols.answers.stamps import stamp_of, total_in
+from assets.protocols.answers.stamps import total_in
 from assets.protocols.kernel import (
     Body,
     Cursor,
@@ -103,18 +104,14 @@ class Socrata3(Protocol[Socrata3Source]):
     paged: ClassVar[bool] = True
 
     def plan(self, feed: Feed, source: Socrata3Source, when: When) -> Iterable[Step]:
-        return [
-            Step(params={**step.params, "asked_at": when.now.isoformat()}, lead=not source.group)
-            for step in planned(feed, source, when)
-        ]
+        return [Step(params=step.params, lead=not source.group) for step in planned(feed, source, when)]
 
     def follow(self, feed: Feed, source: Socrata3Source, step: Step, body: Body) -> Iterable[Step]:
         """The rows that were counted; only the changed ones where that is declared, and not all of them changed."""
         question = {**query_of(source, step), "soql": _soql(source, replace(step, params={**step.params, "partly": False}))}
         if "counted" in step.params:
-            # a moment that never comes again: the rows are asked for, and held to the count
-            version = about(feed, body) or f"of no known version, asked for at {step.params['asked_at']}"
-            return [replace(step, lead=False, stamp=stamp_of(version, question, step.params["counted"]))]
+            held = held_to(about(feed, body), step.params["asked_at"], question, step.params["counted"])
+            return [replace(step, lead=False, stamp=held)]
         total, oldest = counted(feed, body)
         only = only_changes(feed, source, step, total, oldest)
         stamp = version_of(body.headers, question, None if only else total)

@@ -107,7 +107,13 @@ def test_after_a_full_replacement_all_rows_are_asked_for(tmp_path: Path) -> None
 def test_the_version_is_that_of_this_query(tmp_path: Path) -> None:
     body = b'[{"rows_in_all":"9"}]'
     one, two = (led(feed(where=where), tmp_path, body, x_soda2_truth_last_modified=CHANGED)[0].stamp for where in ("", "a = 'b'"))
-    assert one != two and led(feed(), tmp_path, body)[0].stamp is None
+    assert one != two
+    untold = led(feed(), tmp_path, body)[0].stamp
+    assert untold is not None and untold.startswith(f"of no known version, asked for at {NOW.isoformat()}") and "; 9 rows" in untold
+    since = datetime(2026, 11, 23, tzinfo=UTC)
+    assert (
+        led(changing(), tmp_path, b'[{"rows_in_all":"9","oldest_change":"2020-01-01"}]', since)[0].stamp is None
+    )  # changes: uncounted
 
 
 def test_a_token_goes_into_a_header_and_none_is_needed() -> None:
@@ -118,8 +124,11 @@ def test_a_token_goes_into_a_header_and_none_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [{"params": {"$limit": 5}}, {"params": {"$where": "x"}}, {"dataset": "abcd"}, {"size": 50_001}, {"sise": 1}]
-)
+    "source",
+    [{"params": {"$limit": 5}}, {"params": {"$where": "x"}}, {"dataset": "abcd"}, {"size": 50_001}, {"sise": 1},
+     {"select": "town,count(*)", "params": {"$group": "town"}},
+     {"select": "town,count(*)", "params": {"$group": "town"}, "order": "town", "changes": True}],
+)  # fmt: skip
 def test_mistakes_are_found_when_a_feed_is_read(source: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         feed(**source)
@@ -134,6 +143,8 @@ def test_changes_alone_would_delete_what_did_not_change() -> None:
 
 
 def test_an_address_that_somebody_pasted() -> None:
+    grouped = PROTOCOLS["socrata2"].recognise(f"{BASE}?$select=town,count(*)&$group=town") or {}
+    assert grouped["order"] == "town" and grouped["params"] == {"$group": "town"}
     found = PROTOCOLS["socrata2"].recognise(f"{BASE}?$where=a='b'&town=A&$limit=5&$$app_token=abc")
     assert found == {
         "protocol": "socrata2",
@@ -205,6 +216,10 @@ def test_pages_must_be_of_the_version_and_the_number_that_were_counted() -> None
     assert isinstance(meant(stamp, one, x_soda2_truth_last_modified="Wed, 25 Nov 2026 10:00:00 GMT"), Malformed)
     assert isinstance(meant(stamp, b"[]\n"), Malformed) and isinstance(meant(stamp, b"[]\n", page=2), Ok)
     assert isinstance(meant(f"{CHANGED}; query 01234567; 0 rows", b"[]\n"), Empty)
+    for other in ("of no known version, asked for at 2026-11-25T03:00:00+00:00", "rows of 1764000000"):
+        # a header on the pages alone does not contradict a count that came without one
+        found = meant(f"{other}; query 01234567; 3 rows", one, x_soda2_truth_last_modified=CHANGED)
+        assert isinstance(found, Ok) and found.page.total == 3
 
 
 def test_a_cut_connection_and_a_page_larger_than_what_is_seen_of_it() -> None:

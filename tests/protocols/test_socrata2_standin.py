@@ -16,6 +16,7 @@ from tests.protocols.standin_scene import KEY, Scene, fetch_on_paper, paper, sce
 FAULTS = [
     "page_size_capped:3", "offset_ignored", "duplicate_rows_between_pages", "changed_mid_crawl", "status_429:1", "html_200",
     "empty_body_200", "status_500:1", "no_stamp", "full_replace_new_ids", "202_then_200:1", "error_200",
+    "rows_lost_mid_crawl",
 ]  # fmt: skip
 
 
@@ -54,10 +55,12 @@ def test_all_pages_once_and_the_same_version_costs_one_request(clean: Scene) -> 
     assert clean.rows(clean.fetch()) == read_back(24)
 
 
-def test_where_the_agency_gives_no_version_only_an_empty_page_is_the_end(clean: Scene) -> None:
+def test_where_the_agency_gives_no_version_the_rows_are_held_to_the_count(clean: Scene) -> None:
     clean.fault("no_stamp", "page_size_capped:7")
     clean.serve(rows(23))
-    assert clean.rows(clean.fetch()) == read_back(23) and len(clean.requests) == 6
+    assert clean.rows(clean.fetch()) == read_back(23) and len(clean.requests) == 5
+    clean.fault("no_stamp", "rows_lost_mid_crawl")
+    assert "empty after 22 of 23 rows" in str(clean.fails("Malformed"))
 
 
 def test_increments_and_the_full_replacement(clean: Scene) -> None:

@@ -21,7 +21,7 @@ GEOJSON = feed3(tuple(f"properties.{name}" for name in NAMES), select=",".join(N
 FAULTS = [
     "page_size_capped:3", "offset_ignored", "duplicate_rows_between_pages", "changed_mid_crawl", "status_429:1", "html_200",
     "empty_body_200", "status_500:1", "no_stamp", "no_headers", "no_rows_updated", "full_replace_new_ids", "error_200",
-    "export_short:1", "clean_cut", "page_ignored",
+    "export_short:1", "clean_cut", "page_ignored", "rows_lost_mid_crawl",
 ]  # fmt: skip
 
 

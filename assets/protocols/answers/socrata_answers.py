@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 CHANGED = "x-soda2-truth-last-modified"
 COUNTED = "rows_in_all"
 """The column of a count."""
+_ABOUT, _UNKNOWN = "rows of ", "of no known version, asked for at "
+"""How versions begin that are not the header's."""
 WAIT_S, OUT_OF_DATE_WAIT_S = 5.0, 60.0
 _WORDS: tuple[tuple[str, type[AuthFailed | Gone | BadRequest] | None], ...] = (
     (r"throttl|too[ _.-]?many|rate[ _.-]?limit", None),
@@ -83,6 +85,13 @@ def version_of(headers: Mapping[str, str], query: Mapping[str, str], rows: int |
     return stamp_of(changed, query, rows) if changed else None
 
 
+def held_to(version: str | None, asked_at: str, query: Mapping[str, str], rows: int) -> str:
+    """The stamp of rows that were counted, where no header tells of a version. Without any, a moment that never comes again stands
+    for it: the rows are asked for, and held to the count.
+    """
+    return stamp_of(version or f"{_UNKNOWN}{asked_at}", query, rows)
+
+
 def not_yet(request: Request, status: int, headers: Mapping[str, str]) -> Pending | None:
     """What is to be asked once more after a while: the answer is being made, or the copy that answers lags behind the data."""
     if status == 202:
@@ -117,7 +126,7 @@ def judge(request: Request, response: Response) -> Outcome:
     if seen is None or not re.match(rb"(?:\xef\xbb\xbf)?\s*\[\s*[\]{]", response.head[:200]):
         return Malformed("no list of rows")
     promised, changed = version_in(request.stamp), response.headers.get(CHANGED, "").strip()
-    if promised and changed and promised != changed:
+    if promised and changed and promised != changed and not promised.startswith((_ABOUT, _UNKNOWN)):
         return Malformed("the agency changed the data set while its pages were read; the next fetch begins anew")
     total = total_in(request.stamp)
     if request.page == 1 and seen.whole and is_empty_list(response.head):
@@ -183,7 +192,7 @@ def about(feed: Feed, body: Body) -> str | None:
 
     told = next(iter(records_of(body.payload, (), order_of(feed))), None)
     text = told.get("rowsUpdatedAt") if isinstance(told, dict) else None
-    return f"rows of {text}" if whole_number(text) is not None else None
+    return f"{_ABOUT}{text}" if whole_number(text) is not None else None
 
 
 def last_id(tail: bytes) -> str | None:

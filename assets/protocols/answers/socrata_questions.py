@@ -6,6 +6,7 @@ How a question is sent is `socrata2.py` and `socrata3.py`; what an answer means 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,12 @@ class SocrataSource(QuerySource):
 
 
 def planned(feed: Feed, source: SocrataSource, when: When) -> Sequence[Step]:
-    """One step a query. Raises ValueError where changes alone would make the table lose what did not change."""
+    """One step a query, with the moment of asking. Raises ValueError where changes alone would make the table lose what did not
+    change.
+    """
     if source.changes and feed.incremental.kind != "upsert":
         raise ValueError("source.changes: a fetch of changes alone needs incremental.kind: upsert")
-    return steps_of(feed, source, when)
+    return [replace(step, params={**step.params, "asked_at": when.now.isoformat()}) for step in steps_of(feed, source, when)]
 
 
 def count_of(source: SocrataSource) -> str:

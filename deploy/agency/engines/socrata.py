@@ -32,6 +32,7 @@ FAULTS = frozenset(
         "error_200",
         "status_429",
         "no_stamp",
+        "rows_lost_mid_crawl",
     }
 )
 CHANGED = datetime(2026, 11, 24, 10, 0, 0)
@@ -95,6 +96,8 @@ def paged(rows: Sequence[Row], size: int, offset: int, asked: Asked) -> Sequence
     """One page, by the faults that are switched on."""
     if asked.fault("offset_ignored"):
         offset = 0
+    if asked.fault("rows_lost_mid_crawl") and offset:
+        rows = rows[1:]  # a row of an earlier page is gone: all others move up, and one of them between the pages
     # a page beyond the end is empty, also where rows come twice
     return page_of(rows, offset + 1, offset + size, asked)[0] if offset < len(rows) else []
 
