@@ -120,7 +120,7 @@ def matching(entries: Iterable[Entry], glob: str) -> list[Entry]:
 def _is_data(name: str) -> bool:
     parts, last = name.split("/"), name.rpartition("/")[2]
     hostile = any(p in ("", ".", "..") for p in parts) or any(ord(c) < 32 or ord(c) == 127 for c in name)
-    unfinished = last.startswith(".") or last.lower().endswith(_UNFINISHED)
+    unfinished = last.startswith((".", "~$")) or last.lower().endswith(_UNFINISHED)
     return not (hostile or unfinished or last.lower().endswith(_COMPANIONS) or last in _FOR_ALL)
 
 

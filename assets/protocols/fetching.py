@@ -154,7 +154,7 @@ class _Fetch:
         answer = await self._asker.ask(request, lead=read)
         if not isinstance(answer.outcome, Ok | Empty):
             raise Stopped(answer.outcome)
-        if any(self.keeper.had(self._first(one)) for one in led if one.unready):
+        if self.keeper.had(self._first(one) for one in led if one.unready):
             raise Stopped(NotModified("a file of the last fetch is being written"))
         return [replace(one, splits=max(one.splits, step.splits)) for one in led if not one.unready]
 

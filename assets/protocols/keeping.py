@@ -5,6 +5,7 @@ Asking is `asking.py`'s, the order of the questions `fetching.py`'s; how a WARC 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,9 +108,10 @@ class Keeper:
             return self.last is not None and self.last.url == self._url
         return body.url == PLACEHOLDER.sub("***", asked.url)
 
-    def had(self, asked: Request) -> bool:
-        """Whether a body of the last fetch is what lay at this address then."""
-        return any(body.url == PLACEHOLDER.sub("***", asked.url) for body in self.earlier.values())
+    def had(self, asked: Iterable[Request]) -> bool:
+        """Whether a body of the last fetch is what lay at one of these addresses then."""
+        known = {body.url for body in self.earlier.values()}
+        return bool(known) and any(PLACEHOLDER.sub("***", one.url) in known for one in asked)
 
     def forget(self, step: int) -> None:
         """The bodies of this step that came so far are none of the fetch's: they will come again, in parts or anew."""

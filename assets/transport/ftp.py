@@ -22,6 +22,7 @@ MAX_ASKED_TIMES = 1000
 """Files whose time is asked for one by one, where the listing tells it to the minute only and without a zone."""
 _UNKNOWN_COMMAND = ("500", "501", "502", "504")
 _UNIX = re.compile(r"-\S{9}\S*\s+(?:\d+\s+)?.*?\s(\d+)\s+(?!\d+\s)(\S{1,16})\s+(\d{1,2})\s+(\d{4}|\d{1,2}:\d{2}) (.+)$")
+_LINK = re.compile(r"(?:\S*;)?type=OS\.unix=s(?:ym)?link[^; ]*;\S* (.+)$", re.IGNORECASE)
 _DOS = re.compile(r"(\d\d)-(\d\d)-(\d\d|\d{4})\s+(\d\d):(\d\d)\s*([AaPp])[Mm]\s+(\d+) (.+)$")
 _NO_FILE = re.compile(r"\s*$|\S+\s+\d+\s*$|[a-z][r-][w-]\S{7}|.*\s<[A-Z]+>\s")
 """Lines of LIST that are no file: blank, the total, folders and links of Unix and of Windows."""
@@ -110,6 +111,7 @@ class FtpConnection(Connection):
                     raise
             else:
                 yield from filter(None, map(fact_line, lines))
+                yield from self._behind_links(lines)
                 return
         now, lines = datetime.now(UTC), self._lines("LIST")
         found = [entry for line in lines if (entry := list_line(line, now)) is not None]
@@ -119,6 +121,14 @@ class FtpConnection(Connection):
         for n, (name, size, modified) in enumerate(found):  # the newest first: to the others the minute is enough
             exact = _stamp(self._asked(f"MDTM {name}")[4:]) if n < MAX_ASKED_TIMES else None
             yield entry_of(name.encode("latin-1"), size, exact or modified)
+        yield from self._behind_links(lines)
+
+    def _behind_links(self, lines: list[str]) -> Iterator[Entry]:
+        """The files that links lead to; a listing tells of the link itself."""
+        for name in filter(None, map(link_line, lines)):
+            size = self._asked(f"SIZE {name}")[4:].strip()
+            if size.isdecimal():  # else it leads to a folder, or nowhere
+                yield entry_of(name.encode("latin-1", "replace"), int(size), _stamp(self._asked(f"MDTM {name}")[4:]))
 
     def _enter(self, path: bytes) -> None:
         path = path.removeprefix(b"/~/") if path.startswith(b"/~") else path
@@ -215,6 +225,14 @@ def fact_line(line: str) -> Entry | None:
         return None
     size = pairs.get("size", "")
     return entry_of(name.encode("latin-1", "replace"), int(size) if size.isdecimal() else None, _stamp(pairs.get("modify", "")))
+
+
+def link_line(line: str) -> str | None:
+    """The name of a link in a line of MLSD or of Unix's LIST; None where it is none."""
+    if found := _LINK.match(line):
+        return found[1]
+    found = _UNIX.match(f"-{line[1:]}") if line.startswith("l") else None
+    return found[5].partition(" -> ")[0] if found else None
 
 
 def list_line(line: str, now: datetime) -> tuple[str, int, str | None] | None:

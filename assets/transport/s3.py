@@ -248,6 +248,8 @@ def meaning(status: int, code: str, host: str, region: str = "") -> Outcome | No
     if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException") or 300 <= status < 400:
         where = f", {region}" if re.fullmatch(r"[a-z0-9-]{1,40}", region) else ""
         return BadRequest(f"{host} says that the bucket is in another region{where}: correct source.region or source.endpoint")
+    if code == "InvalidObjectState":
+        return BadRequest(f"{host} keeps the file in cold storage, where it cannot be read: ask the agency to restore it")
     if code == "SlowDown" or status == 429:
         return RateLimited(None, f"{host} says {code or status}")
     if status in (401, 403):

@@ -62,7 +62,18 @@ def polled(folder: Path, first: list[Entry], second: list[Entry], **source: Any)
 
 
 def test_unfinished_hidden_hostile_and_companion_files_are_no_data() -> None:
-    names = ["b.csv", "a.csv.part", "a.csv.TMP", "a.csv.filepart", ".a.csv", "a.csv.done", "a.ok", "a.csv.md5", "_SUCCESS"]
+    names = [
+        "b.csv",
+        "a.csv.part",
+        "a.csv.TMP",
+        "a.csv.filepart",
+        ".a.csv",
+        "a.csv.done",
+        "a.ok",
+        "a.csv.md5",
+        "_SUCCESS",
+        "~$a.xlsx",
+    ]
     names += ["manifest.json", "../a.csv", "x/../a.csv", "a\r\n.csv", "a.csv"]
     assert [e.name for e in matching(map(at, names), "*")] == ["a.csv", "b.csv"]
 

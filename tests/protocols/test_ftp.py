@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from assets.feeds.model import Feed
 from assets.protocols.ftp import FtpSource
-from assets.transport.ftp import FtpConnection, fact_line, list_line
+from assets.transport.ftp import FtpConnection, fact_line, link_line, list_line
 from tests.protocols.drop_scene import DropWorld, drop_feed, lay, table
 from tests.transport.drop_servers import PASSWORD, FtpServer, certificate_for, running_ftp
 
@@ -282,6 +282,23 @@ def test_a_form_of_list_that_is_not_known_is_no_empty_folder(
         assert world.fetch(feed_of(server), KEYS).outcome == "Empty"
 
 
+def test_links_to_files_are_followed(world: DropWorld, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link named latest.csv is often all that never changes its name."""
+    lay(folder.parent / "old" / "air_2026.csv", ONE, 3)
+    (folder / "latest.csv").symlink_to("../old/air_2026.csv")
+    (folder / "folder.csv").symlink_to("../old")
+    (folder / "nowhere.csv").symlink_to("../old/gone.csv")
+    with served(folder, without=("MLSD", "MLST")) as server:
+        record = world.fetch(feed_of(server), KEYS)
+        assert world.rows(feed_of(server), record) == [("종로구", "31")]
+        assert record.last_modified == "2026-11-24T15:03:00Z"
+    facts = "modify=20200101000000;perm=adfr;size=19;type=OS.unix={};unique=801U2;UNIX.mode=0777; {}"
+    with served(folder) as server:
+        names = ("symlink", "latest.csv"), ("slink:/old", "folder.csv"), ("symlink", "nowhere.csv")
+        listed_as(monkeypatch, *(facts.format(kind, name) for kind, name in names))
+        assert world.fetch(feed_of(server), KEYS).outcome == "NotModified"
+
+
 def test_of_very_many_files_the_newest_are_asked_for_their_times(
     world: DropWorld, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +325,7 @@ def test_forms_of_mlsd() -> None:
 @given(st.text(st.characters(max_codepoint=255), max_size=120))
 def test_no_line_breaks_the_listing(line: str) -> None:
     fact_line(line)
+    link_line(line)
     fact_line(f"type=file;size={line};modify={line}; {line}")
     list_line(line, NOW)
     list_line(f"-rw-r--r-- 1 a b 12 Nov {line[:2]} {line[2:6]} {line}", NOW)

@@ -263,6 +263,7 @@ def test_requester_pays_is_said_and_nothing_of_our_own_is_sent(
         (403, "AccessDenied", AuthFailed),
         (401, "", AuthFailed),
         (403, "RequestTimeTooSkewed", BadRequest),
+        (403, "InvalidObjectState", BadRequest),
         (301, "PermanentRedirect", BadRequest),
         (400, "AuthorizationHeaderMalformed", BadRequest),
         (400, "InvalidRequest", BadRequest),

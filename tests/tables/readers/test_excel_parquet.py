@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import gzip
 import random
 from decimal import Decimal
 from pathlib import Path
@@ -37,6 +39,30 @@ def workbook(
         for merge in merges:
             page.merge_range(*merge)
     return path
+
+
+BIFF = (
+    "H4sIAAAAAAACA+1YXUgUURT+7uzsj+bPalpoIIOQf4kgvURgW/7kS4lZYURQqztErbsr6/awPZRl+yIEQU9FBII9CGL10g8VFPT3EBj1EAjFWm/1FBX0"
+    "oE7nnpkp3TZQKGFjznDPnDn3O/eeuffcc+/My+mS9NjNyllk0Da4sGDkwbNIJ6jk2Q9+UL1hSNG++6gYDuUU5floIj1u3Ct84ZVzKOd7FgpuqI+IA++p"
+    "HMIgumJRXVtFamUfgkL60CJUij0FV6gUoYL9KmXez3wt8+uMvc98O2vOM28hbFocxHSgq2GLFccHlGquKyIucJttZljTjHI8l3F8+oIwsW7siB8LDuRY"
+    "RZVagHHQlHbqUT0un/24hjVAJBLRQo1akiiNMprvcXwzNOCrvbAfao5+dfUCpP++VO/9g95Hs5ipv6iowDCMI0JGc4pS86hq5uO2WDShRxNDKYr0tNtc"
+    "3+3BRFBrnsMo52tZKCr2N+1t0jooUo4mKR+0BvvDWiKm2eYFsKy2apFgSKc9YG/sRLxfD+tJ6qind1+bygh9PfU/OTGpoQ7tiGGAriDiGCKHB6GTpKGV"
+    "NXF6GkC9XH5Pn+x6li93Fs5E/iWZqJDXZwHxEIpZLuFV6ie/5yY+v9rd1x04zJphfhNzj9ooxwMGzkgLMi76WWPyBrbYxPwst7qB5UrmZbSE6F7TXW4J"
+    "O0cYc45ra6ifzUyvA7WL5DqSU5/23KlKfQjUkzzVOXuybOpNYAzVtGeGyF5eI2gUjeLyJUl3A/ZdWNnsLfOK3zKbT/FbvhvWRlyMeeSzWGLu1kopbkko"
+    "Zb5ftBqjyo0yNldHVck6qvKNzSd7dCReZMELxrssvGC8auGVLHiF8W4Lb46+x8K7MvAP6B1cvNvNfJS4L7XSH4lUsyBVRr5j5HHYSHdG5JxS8llXiquP"
+    "FUZ4MtqSCA97KduSXnrYS68dacgWaQ455JBDDjnkUK6QsE5v8pQhzw9u64zotf7rzFNZcH6T/LfUQ59pMSTow6wDUbrHkVxR/KyDW9htiWXa2P8LJfVS"
+    "73GE0cd+hFccv3TGF4vfZ9mG/r+3hFba/8JK/PzH/f8A2pC+0QAWAAA="
+)
+"""An old workbook (BIFF 8), packed: nothing here writes such files, and agencies have them. Its second sheet, `Data 1`, has two
+lines of notes, the column names in row 3, and days as serial numbers with a date's format (as EIA's wti-day.xls)."""
+
+
+def test_an_old_workbook_has_dates_as_days_and_texts_in_korean(tmp_path: Path) -> None:
+    (tmp_path / "f.xls").write_bytes(gzip.decompress(base64.b64decode(BIFF)))
+    wanted = order("Date", "가격 (Dollars per Barrel)")
+    for sheet in (2, "Data 1"):
+        stream = opened(tmp_path / "f.xls", wanted, format="xls", sheet=sheet, header_row=3)
+        assert rows_of(stream) == [("1986-01-02", "25.56"), ("1986-01-03", "26"), ("2024-02-29", None), ("31415", "없음")]
 
 
 def test_cells_as_text(tmp_path: Path) -> None:
