@@ -1,66 +1,22 @@
-"""The transport against a real server on loopback: bytes, cuts, encodings, redirects, addresses, secrets."""
+"""The transport against a real server on loopback: bytes, cuts, encodings, limits."""
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
-import json
-import random
-import ssl
 import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
-from assets.errors import SettingsError
-from assets.protocols.kernel import Auth, BadRequest, Limits, Malformed, Request, SourceBase, Tls, Transient
-from assets.transport import address
-from assets.transport.exchange import Exchange
-from assets.transport.http import HttpTransport, TransportSettings
-from assets.transport.secrets import Secrets
-from tests.loopback import Answer, Loopback, Seen, loopback
-
-KEY = "aB3+/x9Qz7Lm0Pk2Rt5Wy8=="
-BODY = random.Random(7).randbytes(300_000)
-
-
-class _Source(SourceBase):
-    protocol: Literal["t"] = "t"
-
-
-def _ask(
-    answer: Callable[[Seen], Answer],
-    tmp_path: Path,
-    *,
-    url: str = "http://agency.example/data?q=1",
-    key: str | None = None,
-    headers: dict[str, str] | None = None,
-    body: bytes | None = None,
-    **source: Any,
-) -> tuple[Exchange, Loopback]:
-    async def run() -> tuple[Exchange, Loopback]:
-        auth = Auth(kind="query_key", name="serviceKey", secret="AGENCY_KEY") if key else Auth()
-        declared = _Source(auth=auth, **source)
-        secrets = Secrets({"AGENCY_KEY": key or ""}, feed="kr.x.y", auth=auth)
-        async with loopback(answer) as server, HttpTransport(TransportSettings(connect_to=server.url)) as transport:
-            request = Request(url, "GET" if body is None else "POST", headers or {}, body)
-            exchange = await transport.exchange(request, declared, tmp_path, secrets=secrets)
-        return exchange, server
-
-    return asyncio.run(run())
+from assets.protocols.kernel import BadRequest, Limits, Malformed, Transient
+from tests.loopback import Answer, Seen
+from tests.transport.http_scene import BODY, ask
 
 
 def test_bytes_arrive_as_sent_with_the_agencys_host_and_an_honest_name(tmp_path: Path) -> None:
-    exchange, server = _ask(lambda seen: Answer(BODY, headers={"Madang-Origin": "replay", "ETag": '"1"'}), tmp_path)
+    exchange, server = ask(lambda seen: Answer(BODY, headers={"Madang-Origin": "replay", "ETag": '"1"'}), tmp_path)
     assert exchange.body.read_bytes() == BODY
     assert (exchange.status, exchange.bytes_read, exchange.complete) == (200, len(BODY), True)
     assert exchange.payload_sha256 == hashlib.sha256(BODY).hexdigest()
@@ -78,7 +34,7 @@ def test_bytes_arrive_as_sent_with_the_agencys_host_and_an_honest_name(tmp_path:
 def test_bodies_of_any_size_are_whole_whether_they_are_there_at_once_or_not(tmp_path: Path, size: int, chunked: bool) -> None:
     body = (BODY * 3)[:size]
     for pause_at in (0,) if chunked else (0, 1, size // 2):
-        exchange, _ = _ask(lambda seen, at=pause_at: Answer(body, chunked=chunked, pause_at=at), tmp_path)  # type: ignore[misc]
+        exchange, _ = ask(lambda seen, at=pause_at: Answer(body, chunked=chunked, pause_at=at), tmp_path)  # type: ignore[misc]
         assert (exchange.complete, exchange.error, exchange.bytes_read) == (True, None, size)
         assert exchange.body.read_bytes() == body and exchange.payload_sha256 == hashlib.sha256(body).hexdigest()
         assert (exchange.body.in_memory is None) == (size > 262_144)
@@ -87,17 +43,17 @@ def test_bodies_of_any_size_are_whole_whether_they_are_there_at_once_or_not(tmp_
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("send", [0, 1, 200_000, 299_999])
 def test_a_body_that_ends_early_is_never_taken_for_whole(tmp_path: Path, send: int, chunked: bool) -> None:
-    exchange, _ = _ask(lambda seen: Answer(BODY, send=send, chunked=chunked), tmp_path)
+    exchange, _ = ask(lambda seen: Answer(BODY, send=send, chunked=chunked), tmp_path)
     assert not exchange.complete and exchange.error and BODY.startswith(exchange.body.read_bytes())
 
 
 def test_a_stand_in_that_does_not_name_its_origin_is_synthetic(tmp_path: Path) -> None:
-    assert _ask(lambda seen: Answer(b"x"), tmp_path)[0].origin == "synthetic"
+    assert ask(lambda seen: Answer(b"x"), tmp_path)[0].origin == "synthetic"
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_cut_body_without_a_validator_stays_cut_and_keeps_what_came(tmp_path: Path, chunked: bool) -> None:
-    exchange, server = _ask(lambda seen: Answer(BODY, send=100_000, chunked=chunked), tmp_path)
+    exchange, server = ask(lambda seen: Answer(BODY, send=100_000, chunked=chunked), tmp_path)
     assert not exchange.complete
     assert exchange.error is not None
     assert len(server.seen) == 1
@@ -108,7 +64,7 @@ def test_a_cut_body_without_a_validator_stays_cut_and_keeps_what_came(tmp_path: 
 def test_what_came_before_broken_framing_is_kept(tmp_path: Path) -> None:
     body = b"5\r\nhello\r\n" + b"5\r\nworld\r\nnonsense\r\n"
     broken = Answer(body, headers={"Transfer-Encoding": "chunked"}, framed=False, pause_at=10)
-    exchange, _ = _ask(lambda seen: broken, tmp_path, limits=Limits(read_timeout_s=1))
+    exchange, _ = ask(lambda seen: broken, tmp_path, limits=Limits(read_timeout_s=1))
     assert not exchange.complete
     assert exchange.body.read_bytes() == b"helloworld"
 
@@ -127,7 +83,7 @@ def _ranged(etag: str, cut_at: int) -> Callable[[Seen], Answer]:
 
 
 def test_a_cut_body_is_resumed_until_it_is_whole(tmp_path: Path) -> None:
-    exchange, server = _ask(_ranged('"v1"', 110_000), tmp_path)
+    exchange, server = ask(_ranged('"v1"', 110_000), tmp_path)
     assert exchange.complete
     assert exchange.body.read_bytes() == BODY
     assert exchange.payload_sha256 == hashlib.sha256(BODY).hexdigest()
@@ -141,7 +97,7 @@ def test_a_resume_that_gives_another_edition_starts_anew(tmp_path: Path) -> None
             return Answer(b"new edition", headers={"ETag": '"v2"'})
         return Answer(BODY, headers={"ETag": '"v1"'}, send=50_000)
 
-    exchange, _ = _ask(answer, tmp_path)
+    exchange, _ = ask(answer, tmp_path)
     assert exchange.complete
     assert exchange.body.read_bytes() == b"new edition"
     assert exchange.header("etag") == '"v2"'
@@ -153,7 +109,7 @@ def test_a_206_from_the_wrong_place_is_not_pasted(tmp_path: Path) -> None:
             return Answer(BODY[10:], 206, {"ETag": '"v1"', "Content-Range": f"bytes 10-{len(BODY) - 1}/{len(BODY)}"})
         return Answer(BODY, headers={"ETag": '"v1"'}, send=50_000)
 
-    exchange, _ = _ask(answer, tmp_path)
+    exchange, _ = ask(answer, tmp_path)
     assert not exchange.complete
     assert exchange.body.read_bytes() == BODY[:50_000]
 
@@ -167,14 +123,14 @@ def test_the_rest_of_another_edition_is_not_pasted_where_only_its_date_tells(tmp
             return Answer(BODY[::-1][50_000:], 206, {"Last-Modified": "Wed, 25 Nov 2026 00:00:00 GMT", "Content-Range": place})
         return Answer(BODY, headers={"Last-Modified": "Tue, 24 Nov 2026 00:00:00 GMT"}, send=50_000)
 
-    exchange, server = _ask(answer, tmp_path)
+    exchange, server = ask(answer, tmp_path)
     assert len(server.seen) == 2
     assert not exchange.complete
     assert exchange.body.read_bytes() == BODY[:50_000]
 
 
 def test_a_weak_etag_alone_is_no_ground_to_resume(tmp_path: Path) -> None:
-    exchange, server = _ask(_ranged('W/"v1"', 1000), tmp_path)
+    exchange, server = ask(_ranged('W/"v1"', 1000), tmp_path)
     assert not exchange.complete
     assert len(server.seen) == 1
 
@@ -193,7 +149,7 @@ def test_content_encoding_is_undone_beside_the_bytes_as_received(
 ) -> None:
     text = b"station,value\n" * 200_000
     encoded = encode(text)
-    exchange, _ = _ask(lambda seen: Answer(encoded, headers={"Content-Encoding": coding}), tmp_path)
+    exchange, _ = ask(lambda seen: Answer(encoded, headers={"Content-Encoding": coding}), tmp_path)
     assert exchange.body.read_bytes() == encoded
     assert exchange.decoded.read_bytes() == text
     assert exchange.decoded_length == len(text)
@@ -204,7 +160,7 @@ def test_content_encoding_is_undone_beside_the_bytes_as_received(
 
 def test_truncated_gzip_is_reported_not_raised(tmp_path: Path) -> None:
     half = gzip.compress(BODY)[:150_000]
-    exchange, _ = _ask(lambda seen: Answer(half, headers={"Content-Encoding": "gzip"}), tmp_path)
+    exchange, _ = ask(lambda seen: Answer(half, headers={"Content-Encoding": "gzip"}), tmp_path)
     assert not exchange.complete
     assert "ends before its end" in (exchange.error or "")
     assert BODY.startswith(exchange.decoded.read_bytes())
@@ -213,14 +169,14 @@ def test_truncated_gzip_is_reported_not_raised(tmp_path: Path) -> None:
 
 def test_corrupt_gzip_and_unasked_codings_are_malformed(tmp_path: Path) -> None:
     for body, coding in ((b"no gzip at all", "gzip"), (b"x", "br"), (gzip.compress(gzip.compress(b"x")), "gzip, gzip")):
-        exchange, _ = _ask(lambda seen, b=body, c=coding: Answer(b, headers={"Content-Encoding": c}), tmp_path)  # type: ignore[misc]
+        exchange, _ = ask(lambda seen, b=body, c=coding: Answer(b, headers={"Content-Encoding": c}), tmp_path)  # type: ignore[misc]
         assert isinstance(exchange.verdict, Malformed)
 
 
 def test_a_gzip_bomb_stops_at_the_limit(tmp_path: Path) -> None:
     bomb = gzip.compress(bytes(200_000_000), 9)
     assert len(bomb) < 200_000
-    exchange, _ = _ask(
+    exchange, _ = ask(
         lambda seen: Answer(bomb, headers={"Content-Encoding": "gzip"}), tmp_path, limits=Limits(max_body_bytes=5_000_000)
     )
     assert isinstance(exchange.verdict, BadRequest)
@@ -229,227 +185,12 @@ def test_a_gzip_bomb_stops_at_the_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_beyond_the_limit_is_refused(tmp_path: Path, chunked: bool) -> None:
-    exchange, _ = _ask(lambda seen: Answer(BODY, chunked=chunked), tmp_path, limits=Limits(max_body_bytes=100_000))
+    exchange, _ = ask(lambda seen: Answer(BODY, chunked=chunked), tmp_path, limits=Limits(max_body_bytes=100_000))
     assert isinstance(exchange.verdict, BadRequest)
     assert not exchange.complete
 
 
 def test_silence_is_transient(tmp_path: Path) -> None:
-    exchange, _ = _ask(lambda seen: Answer(b"late", delay_s=30), tmp_path, limits=Limits(read_timeout_s=0.2))
+    exchange, _ = ask(lambda seen: Answer(b"late", delay_s=30), tmp_path, limits=Limits(read_timeout_s=0.2))
     assert exchange.status == 0
     assert isinstance(exchange.verdict, Transient)
-
-
-# --- redirects and addresses ---
-
-
-def _redirecting(location: str, status: int = 302) -> Callable[[Seen], Answer]:
-    return lambda seen: Answer(b"arrived") if seen.path == "/there" else Answer(b"moved", status, {"Location": location})
-
-
-@pytest.mark.parametrize("location", ["/there", "http://agency.example/there", "https://agency.example/there"])
-def test_a_redirect_on_the_same_host_is_followed_and_remembered(tmp_path: Path, location: str) -> None:
-    exchange, server = _ask(_redirecting(location), tmp_path)
-    assert exchange.body.read_bytes() == b"arrived"
-    assert [hop.status for hop in exchange.hops] == [302]
-    assert exchange.hops[0].body.read_bytes() == b"moved"
-    assert len(server.seen) == 2
-
-
-@pytest.mark.parametrize(
-    ("start", "location", "says"),
-    [
-        ("http://agency.example/a", "http://elsewhere.example/there", "another host, elsewhere.example"),
-        ("https://agency.example/a", "http://agency.example/there", "plain http"),
-        ("http://agency.example/a", "http://agency.example:2375/there", "port 2375"),
-        ("http://agency.example/a", "file:///etc/passwd", "no http address"),
-        ("http://agency.example/a", "http://u:p@agency.example/there", "user name"),
-        ("http://agency.example/a", "http://[::1/there", "no URL"),
-        ("http://agency.example/a", "/again", "more than 5"),
-    ],
-)
-def test_other_redirects_are_refused_in_a_sentence(tmp_path: Path, start: str, location: str, says: str) -> None:
-    exchange, server = _ask(_redirecting(location), tmp_path, url=start)
-    assert isinstance(exchange.verdict, BadRequest)
-    assert says in exchange.verdict.reason
-    assert all(seen.path != "/there" for seen in server.seen)
-
-
-@pytest.mark.parametrize("host", ["10.0.0.8", "127.0.0.1", "169.254.169.254", "[::ffff:10.0.0.8]", "[fd00:ec2::254]"])
-def test_an_allowed_redirect_host_that_is_a_private_address_is_still_refused(tmp_path: Path, host: str) -> None:
-    exchange, server = _ask(_redirecting(f"http://{host}/there"), tmp_path, redirect_hosts=(host.strip("[]"),))
-    assert isinstance(exchange.verdict, BadRequest)
-    assert len(server.seen) == 1
-
-
-@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["203.0.114.1", "10.1.2.3"], ["::ffff:192.168.0.1"], ["fe80::1"]])
-def test_a_name_that_resolves_inwards_is_never_connected_to(tmp_path: Path, addresses: list[str]) -> None:
-    async def run() -> tuple[Exchange, Loopback]:
-        async def lookup(host: str, port: int) -> list[str]:
-            return addresses
-
-        async with loopback(lambda seen: Answer(b"secret of the machine")) as server:
-            url = server.url.replace("127.0.0.1", "agency.example")
-            async with HttpTransport(TransportSettings(), lookup=lookup) as transport:
-                source = _Source()
-                secrets = Secrets({}, feed="kr.x.y", auth=source.auth)
-                return await transport.exchange(Request(url), source, tmp_path, secrets=secrets), server
-
-    exchange, server = asyncio.run(run())
-    assert isinstance(exchange.verdict, BadRequest)
-    assert "agency.example resolves to" in exchange.verdict.reason
-    assert exchange.origin == "agency"
-    assert server.seen == []
-
-
-def test_an_allowed_host_gets_neither_the_key_nor_the_authorization(tmp_path: Path) -> None:
-    def answer(seen: Seen) -> Answer:
-        if seen.headers["host"] == "files.example":
-            return Answer(b"arrived")
-        assert KEY in seen.headers["x-key"]
-        key = seen.target.partition("serviceKey=")[2]
-        return Answer(b"", 302, {"Location": f"http://files.example/f?serviceKey={key}&n=1"})
-
-    exchange, server = _ask(
-        answer,
-        tmp_path,
-        url="http://agency.example/d?serviceKey={secret:AGENCY_KEY}",
-        key=KEY,
-        headers={"X-Key": "{secret:AGENCY_KEY}", "Authorization": "Basic eA=="},
-        redirect_hosts=("files.example",),
-    )
-    assert exchange.body.read_bytes() == b"arrived"
-    assert server.seen[1].target == "/f?n=1"
-    assert not {"x-key", "authorization"} & set(server.seen[1].headers)
-
-
-IN_A_BODY = b'{"registrationkey": "{secret:AGENCY_KEY}", "seriesid": ["{secret:OTHER}"]}'
-
-
-def test_a_key_in_a_body_is_filled_in_as_json_when_it_is_sent(tmp_path: Path) -> None:
-    key = 'with "quotes" and \\'
-    exchange, server = _ask(lambda seen: Answer(b"you sent " + seen.body), tmp_path, key=key, body=IN_A_BODY)
-    assert json.loads(server.seen[0].body) == {"registrationkey": key, "seriesid": ["{secret:OTHER}"]}
-    assert exchange.request.body == IN_A_BODY and exchange.masked and b"quotes" not in exchange.body.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("status", "host", "asked"),
-    [(307, "agency.example", 2), (307, "files.example", 1), (308, "files.example", 1), (302, "files.example", 2)],
-)
-def test_a_key_in_a_body_goes_to_no_other_host(tmp_path: Path, status: int, host: str, asked: int) -> None:
-    """A 302 is followed without the body, so that nothing is told."""
-    away = _redirecting(f"http://{host}/there", status)
-    exchange, server = _ask(away, tmp_path, key=KEY, body=IN_A_BODY, redirect_hosts=("files.example",))
-    assert len(server.seen) == asked
-    assert all(KEY.encode() not in seen.body for seen in server.seen if seen.headers["host"] != "agency.example")
-    if asked == 1:
-        assert isinstance(exchange.verdict, BadRequest) and "with the key in the body" in exchange.verdict.reason
-
-
-# --- TLS ---
-
-
-def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A self-signed certificate for agency.example, and a server context that uses it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "agency.example")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("agency.example")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = folder / "ca.pem", folder / "key.pem"
-    pem.write_bytes(certificate.public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem, private)
-    return pem, context
-
-
-@pytest.mark.parametrize(
-    ("host", "trusted", "legacy", "arrives"),
-    [
-        ("agency.example", False, False, False),
-        ("agency.example", False, True, False),
-        ("agency.example", True, False, True),
-        ("agency.example", True, True, True),
-        ("other.example", True, False, False),
-    ],
-)
-def test_certificates_are_always_verified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusted: bool, legacy: bool, arrives: bool
-) -> None:
-    monkeypatch.setattr(address, "refusal", lambda ip, *, allow_private: None)  # or loopback could not be reached by TLS at all
-    pem, context = _certificate(tmp_path)
-
-    async def run() -> Exchange:
-        async def lookup(name: str, port: int) -> list[str]:
-            return ["127.0.0.1"]
-
-        source = _Source(tls=Tls(ca_bundle=str(pem) if trusted else None, legacy=legacy))
-        async with loopback(lambda seen: Answer(b"rows"), context) as server:
-            url = server.url.replace("127.0.0.1", host)
-            async with HttpTransport(TransportSettings(contact="a@b.example"), lookup=lookup) as transport:
-                secrets = Secrets({}, feed="kr.x.y", auth=source.auth)
-                exchange = await transport.exchange(Request(url), source, tmp_path, secrets=secrets)
-            assert [seen.headers["user-agent"].endswith(" (+a@b.example)") for seen in server.seen] == [True] * arrives
-            return exchange
-
-    exchange = asyncio.run(run())
-    assert exchange.origin == "agency"
-    if arrives:
-        assert exchange.body.read_bytes() == b"rows"
-    else:
-        assert isinstance(exchange.verdict, BadRequest)
-        assert f"the certificate of {host} is not trusted" in exchange.verdict.reason
-
-
-# --- secrets ---
-
-FORMS = ("aB3%2B%2Fx9Qz7Lm0Pk2Rt5Wy8%3D%3D", "aB3%252B%252Fx9Qz7Lm0Pk2Rt5Wy8%253D%253D", KEY, "aB3%2b%2fx9Qz7Lm0Pk2Rt5Wy8%3d%3d")
-
-
-def test_a_key_goes_out_encoded_once_and_comes_back_masked(tmp_path: Path) -> None:
-    echo = b"you sent " + " or ".join(FORMS).encode() + b" \xff raw"
-
-    def answer(seen: Seen) -> Answer:
-        return Answer(echo, headers={"X-Echo": KEY, "Set-Cookie": f"k={FORMS[0]}"})
-
-    exchange, server = _ask(answer, tmp_path, url="http://agency.example/d?serviceKey={secret:AGENCY_KEY}", key=KEY)
-    assert server.seen[0].target == f"/d?serviceKey={FORMS[0]}"
-    body = exchange.body.read_bytes()
-    assert len(body) == len(echo)
-    assert body.startswith(b"you sent ****")
-    assert exchange.masked
-    assert exchange.url == "http://agency.example/d?serviceKey=***"
-    everything = repr(exchange).encode() + body + exchange.head + exchange.tail
-    assert b"Qz7Lm0Pk2Rt5Wy8" not in everything
-
-
-def test_a_key_repeated_inside_a_compressed_body_is_not_kept(tmp_path: Path) -> None:
-    body = gzip.compress(b'{"key": "%s"}' % KEY.encode())
-    exchange, server = _ask(lambda seen: Answer(body, headers={"Content-Encoding": "gzip"}), tmp_path, key=KEY)
-    assert server.seen[0].headers["accept-encoding"] == "identity"
-    assert isinstance(exchange.verdict, Malformed)
-    assert exchange.body.read_bytes() == b""
-    assert exchange.masked
-    assert [p for p in tmp_path.iterdir() if KEY.encode() in p.read_bytes()] == []
-
-
-def test_a_missing_key_names_the_variable_and_the_feed() -> None:
-    with pytest.raises(SettingsError, match=r"AGENCY_KEY.*kr\.x\.y"):
-        Secrets({}, feed="kr.x.y", auth=Auth(kind="query_key", name="k", secret="AGENCY_KEY"))
-
-
-def test_connect_to_must_be_an_address() -> None:
-    with pytest.raises(SettingsError):
-        TransportSettings(connect_to="https://127.0.0.1:1/x")
