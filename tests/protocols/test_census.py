@@ -53,6 +53,11 @@ def test_requests_as_sent() -> None:
     assert ["&in=state:01&" in urls(by_state("01", "02"))[0], "&in=state:02&" in urls(by_state("01", "02"))[1]] == [True, True]
 
 
+def test_a_block_given_in_part_keeps_the_rest() -> None:
+    source = feed(limits={"per_day": 400}, auth={"secret": "OTHER"}).source
+    assert (source.limits.per_second, source.limits.per_day, source.auth.name, source.auth.secret) == (2, 400, "key", "OTHER")
+
+
 def test_the_year_may_be_one_of_several_or_of_the_window() -> None:
     several = urls(feed(year="{vintage}", each={"vintage": [2022, 2023]}))
     assert [url.split("/")[4] for url in several] == ["2022", "2023"] and "vintage" not in "".join(several)
