@@ -145,7 +145,17 @@ def test_rows_are_zipped_with_the_header_and_carry_the_year_of_the_address(tmp_p
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[", b"[]", b"{}", b"[[1]]", b'[["NAME"]]', b'[["NAME","B01001_001E"],["A"]]', b'[["NAME","B01001_001E"],7]'],
+    [
+        b"",
+        b"[",
+        b"[]",
+        b"{}",
+        b"[[1]]",
+        b'[["NAME"]]',
+        b'[["NAME","B01001_001E"],["A"]]',
+        b'[["NAME","B01001_001E"],7]',
+        b'[["NAME","B01001_001E",null],["A","1","x"]]',
+    ],
 )
 def test_hostile_tables_raise_unreadable_source_only(body: bytes, tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource):
