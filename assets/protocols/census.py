@@ -57,6 +57,12 @@ class CensusAuth(Auth):
     secret: str | None = Field("CENSUS_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
 
 
+class CensusLimits(Limits):
+    """A feed that gives part of this keeps the pace."""
+
+    per_second: float | None = Field(2, gt=0)
+
+
 class CensusSource(QuerySource):
     """`source:` of one data set. `for` and `in`, which say the geography, are in `params`."""
 
@@ -73,7 +79,7 @@ class CensusSource(QuerySource):
         description="Variables to ask for (`get`), 50 at most; some old sets fail above about 15.",
     )
     auth: CensusAuth = CensusAuth()
-    limits: Limits = Limits(per_second=2)
+    limits: CensusLimits = CensusLimits()
 
     @model_validator(mode="after")
     def _geography(self) -> CensusSource:

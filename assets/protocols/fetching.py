@@ -91,6 +91,8 @@ class _Fetch:
     def __init__(self, keeper: Keeper, asker: Asker, spool: Path) -> None:
         self.feed, self.partition, self.deps = keeper.feed, keeper.partition, keeper.deps
         self.keeper, self._asker, self._spool = keeper, asker, spool
+        # what is said of a fetch whose leads lead to no rows
+        self._nothing = Empty("there is nothing to ask for: the plan has no steps")
 
     # --- the loop ---
 
@@ -130,7 +132,7 @@ class _Fetch:
             # No file ready: the table stays what the last one made it.
             return NotModified("no new file is ready") if self.keeper.last is not None else Empty("no file is ready")
         if not answered:
-            return Empty("there is nothing to ask for: the plan has no steps")
+            return self._nothing
         if len(empty) == answered or (protocol.paged and rows == 0):
             return empty[0] if empty else Empty("the agency counts 0 rows")
         return NotModified("the same bytes as last time") if self.keeper.all_unchanged() else Ok()
@@ -156,6 +158,8 @@ class _Fetch:
             raise Stopped(answer.outcome)
         if self.keeper.had(self._first(one) for one in led if one.unready):
             raise Stopped(NotModified("a file of the last fetch is being written"))
+        if isinstance(answer.outcome, Empty):
+            self._nothing = answer.outcome
         return [replace(one, splits=max(one.splits, step.splits)) for one in led if not one.unready]
 
     def _first(self, step: Step) -> Request:

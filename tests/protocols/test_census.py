@@ -53,6 +53,11 @@ def test_requests_as_sent() -> None:
     assert ["&in=state:01&" in urls(by_state("01", "02"))[0], "&in=state:02&" in urls(by_state("01", "02"))[1]] == [True, True]
 
 
+def test_a_block_given_in_part_keeps_the_rest() -> None:
+    source = feed(limits={"per_day": 400}, auth={"secret": "OTHER"}).source
+    assert (source.limits.per_second, source.limits.per_day, source.auth.name, source.auth.secret) == (2, 400, "key", "OTHER")
+
+
 def test_the_year_may_be_one_of_several_or_of_the_window() -> None:
     several = urls(feed(year="{vintage}", each={"vintage": [2022, 2023]}))
     assert [url.split("/")[4] for url in several] == ["2022", "2023"] and "vintage" not in "".join(several)
@@ -140,7 +145,17 @@ def test_rows_are_zipped_with_the_header_and_carry_the_year_of_the_address(tmp_p
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[", b"[]", b"{}", b"[[1]]", b'[["NAME"]]', b'[["NAME","B01001_001E"],["A"]]', b'[["NAME","B01001_001E"],7]'],
+    [
+        b"",
+        b"[",
+        b"[]",
+        b"{}",
+        b"[[1]]",
+        b'[["NAME"]]',
+        b'[["NAME","B01001_001E"],["A"]]',
+        b'[["NAME","B01001_001E"],7]',
+        b'[["NAME","B01001_001E",null],["A","1","x"]]',
+    ],
 )
 def test_hostile_tables_raise_unreadable_source_only(body: bytes, tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource):

@@ -191,6 +191,15 @@ def test_a_count_that_is_none_is_refused(body: bytes, tmp_path: Path) -> None:
         followed(usgs(), tmp_path, body)
 
 
+def test_a_count_is_plain_or_json_and_never_no_events() -> None:
+    for body in (b"25", b" 25\n", b'{"count":25,"maxAllowed":20000}'):
+        assert said(usgs(), body) == Ok(PageInfo(total=25))
+    for body in (b"0", b'{"count":0,"maxAllowed":20000}'):
+        assert isinstance(said(usgs(), body), Empty)
+    assert isinstance(said(usgs(), b"", 204), Malformed)
+    assert outcome_name(said(usgs(nodata=404), b"Error 404: Not Found\n\nNo data", 404)) == "Gone"
+
+
 # --- what answers mean ----------------------------------------------------------------------------------------------------
 
 

@@ -213,7 +213,8 @@ def test_revised_merged_and_deleted_events_reach_the_table_by_changes_alone(tmp_
     with scene(tmp_path, feed, events(6), **COUNTS) as live:
         assert list(build(live, feed, live.fetch())) == [f"ev{n}" for n in range(6)]
         live.forget()
-        assert live.fetch().outcome == "Empty"
+        quiet = live.fetch()
+        assert (quiet.outcome, quiet.reason) == ("Empty", "count 0")
         assert len(live.requests) == 1 and "updatedafter=2026-11-26" in live.requests[0]["query"]
         at = later(2.5)
         live.serve(

@@ -198,7 +198,10 @@ def test_all_pages_once_and_the_next_day_is_no_news(clean: Scene) -> None:
 def test_where_revisions_are_asked_for_their_dates_are_data(clean: Scene) -> None:
     asked = feed(columns=("date", "value", "realtime_start"), params={"realtime_start": "1776-07-04", "realtime_end": "9999-12-31"})
     assert clean.rows(clean.fetch(asked), asked)[0] == ("1950-01-01", "0.5", "1776-07-04")
-    assert asked.source.real_time and not feed().source.real_time
+    assert clean.fetch(asked).outcome == "NotModified"
+    revised = {**asked.source.params, "realtime_start": "1990-01-01"}
+    later = asked.model_copy(update={"source": asked.source.model_copy(update={"params": revised})})
+    assert clean.fetch(later).outcome == "Ok"  # the same values, of other dates
 
 
 def test_a_key_that_is_not_registered_is_asked_once(clean: Scene) -> None:

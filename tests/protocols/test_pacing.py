@@ -111,6 +111,19 @@ def test_links_end_the_pages_and_a_link_to_itself_breaks_them() -> None:
     assert isinstance(paging.take(PageInfo(next_cursor="b"), 2, "r4")[1], Broken)
 
 
+def test_a_total_that_only_the_first_page_says_holds_for_all() -> None:
+    paging, _ = Paging(max_pages=9).take(PageInfo(total=3), 2, "a")
+    assert paging.take(PageInfo(), 1, "b")[1] == Done()
+    assert isinstance(paging.take(PageInfo(), 2, "b")[1], Broken) and isinstance(paging.take(PageInfo(), 0, None)[1], Broken)
+
+
+def test_as_many_pages_as_the_feed_allows_and_no_more() -> None:
+    paging, follows = Paging(max_pages=2).take(PageInfo(total=6), 2, "a")
+    assert isinstance(follows, Next)
+    assert paging.take(PageInfo(total=6), 2, "b")[1] == Broken("there are more than 2 pages (source.limits.max_pages)")
+    assert paging.take(PageInfo(total=6), 4, "b")[1] == Done()
+
+
 def test_a_short_page_ends_an_answer_without_total_and_cursor() -> None:
     paging, follows = Paging(max_pages=9).take(PageInfo(page_size=10), 10, "a")
     assert isinstance(follows, Next)

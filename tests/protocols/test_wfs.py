@@ -210,9 +210,22 @@ def test_at_an_empty_page_the_service_is_asked_how_many_there_are() -> None:
     assert meant(page(0, 30), number=3) == Ok(PageInfo(total=30))
 
 
+def test_a_page_is_empty_only_where_it_surely_has_no_features() -> None:
+    """What is taken for empty ends the pages, or is no row of a table that has some."""
+    assert meant(page(0, 5)) == Ok(PageInfo(total=5))  # the kernel refuses it: 5 were promised
+    assert meant(page(2, "unknown", numberReturned=0)) == Ok(PageInfo(next_cursor="at 2"))
+    preface = b"<wfs:boundedBy>" + b" " * HEAD_BYTES + b"</wfs:boundedBy>"
+    late = gml(2, "").replace(b"<wfs:member>", preface + b"<wfs:member>", 1)
+    assert "no element 'stations'" in str(meant(late, format="gml"))
+    short = gml(0, "").replace(b"</wfs:FeatureCollection>", b"<wfs:boundedBy/></wfs:FeatureCollection>")
+    assert isinstance(meant(short, format="gml", hits=False), Empty)
+    many = {name: value for name, value in page(3_000, "unknown").items() if name != "numberReturned"}
+    assert meant(many, params={"bbox": "1,2,3,4"}) == Ok(PageInfo(next_cursor="at 10"))
+
+
 def test_the_count() -> None:
     assert meant(gml(0, 'numberMatched="30" numberReturned="0"'), url=COUNT, number=3) == Ok(PageInfo(total=30))
-    assert meant(page(0, 30), url=COUNT, number=3) == Ok(PageInfo(total=30))
+    assert meant(page(0, 30), url=COUNT, number=3) == Ok(PageInfo(total=30)) == meant(page(0, 30), url=COUNT, number=2, sort_by="")
     assert isinstance(meant(gml(0, 'numberMatched="0" numberReturned="0"'), url=COUNT), Empty)
     unknown = gml(0, 'numberMatched="unknown" numberReturned="0"')
     assert meant(unknown, url=COUNT, number=3) == Ok()
