@@ -194,9 +194,13 @@ def pull(
         (dest / "SHA256SUMS").write_bytes(sums(manifest))
         (dest / COMMITTED).write_bytes(committed_bytes(raw))
     except OSError as error:
-        if full := disk_full(error, str(dest.absolute())):  # the folder that fills is the reader's, not Madang's
+        there = str(dest.absolute())
+        if full := disk_full(error, there):  # the folder that fills is the reader's, not Madang's
             raise full from error
-        raise
+        if error.filename is None or not str(Path(error.filename).absolute()).startswith(there):
+            raise
+        why = f"nothing can be written there ({error.strerror})"
+        raise MadangError(why, where=there, mend="name a folder that you may write into") from error
     return manifest
 
 

@@ -26,6 +26,8 @@ _LINK = re.compile(r"(?:\S*;)?type=OS\.unix=s(?:ym)?link[^; ]*;\S* (.+)$", re.IG
 _DOS = re.compile(r"(\d\d)-(\d\d)-(\d\d|\d{4})\s+(\d\d):(\d\d)\s*([AaPp])[Mm]\s+(\d+) (.+)$")
 _NO_FILE = re.compile(r"\s*$|\S+\s+\d+\s*$|[a-z][r-][w-]\S{7}|.*\s<[A-Z]+>\s")
 """Lines of LIST that are no file: blank, the total, folders and links of Unix and of Windows."""
+_NOTHING = re.compile(r"[45]50\b.*\bno (?:files|members|data ?sets)\b", re.IGNORECASE)
+"""How some servers refuse to list a folder in which nothing lies."""
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
@@ -145,7 +147,11 @@ class FtpConnection(Connection):
                 raise DropFailed(BadRequest(f"the folder holds more than {MAX_ENTRIES} files"))
             lines.append(line)
 
-        self._client.retrlines(command, keep)
+        try:
+            self._client.retrlines(command, keep)
+        except (ftplib.error_perm, ftplib.error_temp) as error:
+            if not _NOTHING.match(str(error)):
+                raise
         self._client.voidcmd("TYPE I")
         return lines
 

@@ -90,9 +90,12 @@ class SftpConnection(Connection):
                 return self._login(transport)
             transport.close()
             seen += [fingerprint] if fingerprint not in seen else []
+        if not seen:
+            old = f"{self.place.host} speaks an SSH that is too old: no kind of host key or of key exchange is safe on both sides"
+            raise DropFailed(BadRequest(old))
         raise DropFailed(
             AuthFailed(
-                f"the host key of {self.place.host} is {' or '.join(seen) or 'of no known kind'}, and not the declared one",
+                f"the host key of {self.place.host} is {' or '.join(seen)}, and not the declared one",
                 "ask the agency, by telephone, for its new host key fingerprint, and only then change source.host_keys; "
                 "nothing was sent to this server",
             )

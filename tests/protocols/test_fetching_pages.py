@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from assets.archive.ledger import Ledger, reindex
 from assets.feeds.model import PROTOCOLS, Feed
 from assets.protocols.kernel import Step, When
 from tests.loopback import Answer, Seen
@@ -114,3 +115,25 @@ def test_a_restart_of_one_query_leaves_the_other_alone(world: World, monkeypatch
     record, _ = world.fetch(make_feed("test_pages"), lambda seen: served(ROWS)(seen) if next(turns) < 6 else served(grown)(seen))
     assert record.rows == len(ROWS) + len(grown)
     assert [r for b in world.bodies(record) for r in json.loads(b)["rows"]] == ROWS + grown
+
+
+def test_a_body_of_a_fetch_without_news_is_referred_to_like_any_other(world: World) -> None:
+    """Its stamp alone was new, so nothing was; later it stands for its page beside another that did change."""
+
+    def answering(stamps: tuple[int, int], last: str) -> Callable[[Seen], Answer]:
+        def answer(seen: Seen) -> Answer:
+            page = 1 if "page=1&" in seen.target else 2
+            rows = ["a", "b"] if page == 1 else [last]
+            return Answer(json.dumps({"total": 3, "size": 2, "rows": rows, "generated": stamps[page - 1]}).encode())
+
+        return answer
+
+    outcomes = [((1, 1), "c", "Ok"), ((2, 2), "c", "NotModified"), ((2, 2), "c", "NotModified"), ((2, 3), "d", "Ok")]
+    for stamps, last, outcome in outcomes:
+        record, _ = world.fetch(make_feed("test_pages"), answering(stamps, last))
+        assert record.outcome == outcome
+    assert world.warc(record).count(b"WARC-Type: revisit") == 1
+    assert [(found["generated"], found["rows"]) for found in map(json.loads, world.bodies(record))] == [(2, ["a", "b"]), (3, ["d"])]
+    again = Ledger(f"sqlite:///{world.folder}/again.db")
+    reindex(world.store, again)
+    assert again.bodies("kr.agency.rows") == world.ledger.bodies("kr.agency.rows")

@@ -282,6 +282,13 @@ def test_a_form_of_list_that_is_not_known_is_no_empty_folder(
         assert world.fetch(feed_of(server), KEYS).outcome == "Empty"
 
 
+@pytest.mark.parametrize("refusal", ["550 No files found.", "450 *: No files found"])
+def test_a_server_that_refuses_to_list_an_empty_folder_has_none(world: DropWorld, folder: Path, refusal: str) -> None:
+    """The folder could be entered, so it is not gone."""
+    with served(folder, ftp_MLSD=lambda handler, path: handler.respond(refusal)) as server:
+        assert world.fetch(feed_of(server), KEYS).outcome == "Empty"
+
+
 def test_links_to_files_are_followed(world: DropWorld, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link named latest.csv is often all that never changes its name."""
     lay(folder.parent / "old" / "air_2026.csv", ONE, 3)

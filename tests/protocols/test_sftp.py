@@ -263,6 +263,15 @@ def password_feed(server: SshServer, **source: Any) -> Feed:
     return feed_of(server, "/", "ecdsa", **({"auth": auth} | source))
 
 
+@pytest.mark.parametrize("old", ["HostKeyAlgorithms ssh-rsa", "KexAlgorithms diffie-hellman-group14-sha1"])
+def test_a_server_that_is_too_old_is_told_so_and_not_as_another_host_key(world: DropWorld, tmp_path: Path, old: str) -> None:
+    require("sshd")
+    (tmp_path / "sshd").mkdir()
+    with running_sshd(tmp_path / "sshd", old) as server:
+        error, record = world.fails(feed_of(server, server.folder, "rsa"), keys(server))
+    assert record.outcome == "BadRequest" and "too old" in str(error) and "telephone" not in str(error)
+
+
 def test_a_password_logs_in_and_is_nowhere(world: DropWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     lay(tmp_path / "files" / "air.csv", ONE)

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.errors import DiskFull, IntegrityError
+from assets.errors import DiskFull, IntegrityError, MadangError
 from assets.store import Store
 from assets.training_sets.inspect import NoSuchRecord, diff, trace
 from assets.training_sets.read import NotPublished, Unreachable, pull, show, verify
@@ -121,6 +121,15 @@ def test_a_full_disk_names_the_folder_that_is_filled(store: Store, tmp_path: Pat
     assert caught.value.where == str(dest) and not (dest / "_COMMITTED").exists()
     pull(store.url, "little_set", dest)
     assert verify(dest).ok
+
+
+def test_a_place_that_is_no_folder_is_one_sentence(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for dest in (tmp_path / "file", tmp_path / "file" / "copy"):
+        with pytest.raises(MadangError, match="nothing can be written there") as caught:
+            pull(store.url, "little_set", dest)
+        assert caught.value.where == str(dest)
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_reading_needs_the_base_install_only() -> None:

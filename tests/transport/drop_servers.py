@@ -57,8 +57,8 @@ class SshServer:
 
 
 @contextmanager
-def running_sshd(scratch: Path) -> Iterator[SshServer]:
-    """sshd as the present user, with host keys of three kinds, a user key, and SFTP alone."""
+def running_sshd(scratch: Path, more: str = "") -> Iterator[SshServer]:
+    """sshd as the present user, with host keys of three kinds, a user key, and SFTP alone. `more`: of its settings."""
     binary = sshd_binary()
     assert binary is not None
     if os.geteuid() == 0:
@@ -87,6 +87,7 @@ KbdInteractiveAuthentication no
 MaxStartups 100
 Subsystem sftp internal-sftp
 ForceCommand internal-sftp
+{more}
 """,
         encoding="utf-8",
     )
