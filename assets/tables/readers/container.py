@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, TypeVar
 
 from assets.errors import UnreadableSource
 from assets.tables.readers.spec import Unpacking
@@ -33,6 +33,10 @@ DAMAGE = (
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _UTF8_FLAG, _ENCRYPTED = 0x800, 0x1
 _MEND = "check that the agency sent the whole file"
+
+Kind = Literal["file", "folder", "link"]
+M = TypeVar("M")
+"""A member, as its archive's library has it."""
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
@@ -60,22 +64,36 @@ def leads_outside(name: str) -> bool:
 
 def members(path: Path, limits: Unpacking, where: str = "") -> dict[str, zipfile.ZipInfo]:
     """Files of a ZIP by name, in the order of their names. Raises UnreadableSource on names that lead outside, and on bombs."""
-    found: dict[str, zipfile.ZipInfo] = {}
     with opened(path, where) as archive:
-        infos = archive.infolist()
-        if len(infos) > limits.max_members:
-            raise _refuse(f"a ZIP of {len(infos):,} members", where, "raise source.unpacking.max_members if that is right")
-        for info in infos:
-            name = member_name(info)
-            if leads_outside(name):
-                raise _refuse(f"the ZIP has a member whose name leads outside it ('{name[:100]}')", where, "refuse the file")
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise _refuse(f"the ZIP has a symbolic link ('{name[:100]}')", where, "refuse the file")
-            if info.is_dir() or name.endswith("/"):
-                continue
-            if name in found:
-                raise _refuse(f"the ZIP has two members of one name ('{name[:100]}')", where, "ask the agency which one counts")
-            found[name] = info
+        infos = [(member_name(info), info) for info in archive.infolist()]
+    entries = [(name, _kind(name, info), info) for name, info in infos]
+    return files_by_name(entries, limits, "ZIP", where)
+
+
+def _kind(name: str, info: zipfile.ZipInfo) -> Kind:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "link"
+    return "folder" if info.is_dir() or name.endswith("/") else "file"
+
+
+def files_by_name(entries: Collection[tuple[str, Kind, M]], limits: Unpacking, archive: str, where: str = "") -> dict[str, M]:
+    """What is a file among an archive's entries, in the order of the names. `archive`: what the archive is called.
+
+    Raises UnreadableSource on too many entries, names that lead outside or stand twice, and links.
+    """
+    if len(entries) > limits.max_members:
+        raise _refuse(f"a {archive} of {len(entries):,} members", where, "raise source.unpacking.max_members if that is right")
+    found: dict[str, M] = {}
+    for name, kind, member in entries:
+        if leads_outside(name):
+            raise _refuse(f"the {archive} has a member whose name leads outside it ('{name[:100]}')", where, "refuse the file")
+        if kind == "link":
+            raise _refuse(f"the {archive} has a symbolic link ('{name[:100]}')", where, "refuse the file")
+        if kind == "folder":
+            continue
+        if name in found:
+            raise _refuse(f"the {archive} has two members of one name ('{name[:100]}')", where, "ask the agency which one counts")
+        found[name] = member
     return dict(sorted(found.items()))
 
 
@@ -86,7 +104,7 @@ def chosen(path: Path, pattern: str, limits: Unpacking, where: str = "") -> list
 
 
 def matching(names: Collection[str], pattern: str, archive: str, where: str = "") -> list[str]:
-    """The names that a glob matches, wholly or by their last part. Raises UnreadableSource on none. `archive`: its kind."""
+    """The names that a glob matches, wholly or by their last part. Raises UnreadableSource on none. `archive`: as above."""
     pattern = unicodedata.normalize("NFC", pattern)
     hits = [
         name

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from assets.errors import SettingsError, UnreadableSource
-from assets.tables.readers.container import DAMAGE, FREE, leads_outside, matching, sha256_of_members
+from assets.tables.readers.container import DAMAGE, FREE, Kind, files_by_name, matching, sha256_of_members
 from assets.tables.readers.spec import Unpacking
 
 try:
@@ -30,6 +30,7 @@ Take = Callable[[bytes], object]
 """Takes the pieces of a member, in their order."""
 HEADER_BYTES_OF_A_MEMBER = 1024
 """What a member's name, times and attributes take in the list of members, and much more."""
+ARCHIVE = "7z archive"
 _START, _PACKED_LIST = 32, b"\x17"
 _MEND = "check that the agency sent the whole file"
 
@@ -77,7 +78,7 @@ def _append(file: Path, piece: bytes) -> None:
 def _unpacked(path: Path, pattern: str, limits: Unpacking, take: Callable[[str], Take], where: str) -> None:
     """Hands every piece of the chosen members to what `take` gives for its name, asked in the order of the names."""
     with _opened(path, limits, where) as archive:
-        wanted = matching(archive.files, pattern, "7z archive", where)
+        wanted = matching(archive.files, pattern, ARCHIVE, where)
         takers = {archive.files[name].stored: take(name) for name in wanted}
         _extract(archive.archive, takers, sum(file.size for file in archive.files.values()), where)
 
@@ -139,21 +140,9 @@ def _files(archive: Any, packed: int, limits: Unpacking, where: str) -> dict[str
     """The members. `packed`: bytes of the archive. Its dates are not looked at, and may be any."""
     if archive.needs_password():
         raise _encrypted(where)
-    listed = list(archive.files)
-    if len(listed) > limits.max_members:
-        raise _refuse(f"a 7z archive of {len(listed):,} members", where, "raise source.unpacking.max_members if that is right")
-    found: dict[str, _File] = {}
-    for info in listed:
-        name = unicodedata.normalize("NFC", info.filename)
-        if leads_outside(name):
-            raise _refuse(f"the 7z archive has a member whose name leads outside it ('{name[:100]}')", where, "refuse the file")
-        if info.is_symlink:
-            raise _refuse(f"the 7z archive has a symbolic link ('{name[:100]}')", where, "refuse the file")
-        if info.is_directory:
-            continue
-        if name in found:
-            raise _refuse(f"the 7z archive has two members of one name ('{name[:100]}')", where, "ask the agency which one counts")
-        found[name] = _File(info.filename, int(info.uncompressed))
+    entries = [(unicodedata.normalize("NFC", info.filename), _kind(info), info) for info in archive.files]
+    listed = files_by_name(entries, limits, ARCHIVE, where)
+    found = {name: _File(info.filename, int(info.uncompressed)) for name, info in listed.items()}
     sizes = [file.size for file in found.values()]
     if max(sizes, default=0) > limits.max_member_bytes:
         raise _refuse(
@@ -165,7 +154,11 @@ def _files(archive: Any, packed: int, limits: Unpacking, where: str) -> dict[str
         raise _refuse(
             f"the 7z archive unpacks to more than {limits.max_ratio:g} times its size", where, "raise source.unpacking.max_ratio"
         )
-    return dict(sorted(found.items()))
+    return found
+
+
+def _kind(info: Any) -> Kind:
+    return "link" if info.is_symlink else "folder" if info.is_directory else "file"
 
 
 def _extract(archive: Any, takers: Mapping[str, Take], size: int, where: str) -> None:
