@@ -9,22 +9,14 @@ from typing import Any
 from assets.feeds.model import Feed
 from assets.protocols.data_go_kr import PROTOCOL
 from assets.protocols.kernel import Body, Outcome, Request, Response
+from tests.protocols.standin_scene import feed_for
 
 BASE = "https://apis.data.go.kr/B552584/ArpltnInforInqireSvc"
 
 
 def feed_of(source: dict[str, Any] | None = None, columns: tuple[str, ...] = ("a", "b"), **contract: Any) -> Feed:
-    return Feed.model_validate(
-        {
-            "id": "kr.test.gateway",
-            "title": "t",
-            "agency": {"name": "기관", "country": "KR"},
-            "licence": {"id": "KOGL-1", "url": "https://www.kogl.or.kr"},
-            "schedule": {"cron": "5 * * * *"},
-            "source": {"protocol": "data_go_kr", "base_url": BASE, "operation": "op"} | (source or {}),
-            "contract": {"columns": [{"name": c} for c in columns]} | contract,
-        }
-    )
+    declared = {"protocol": "data_go_kr", "base_url": BASE, "operation": "op"} | (source or {})
+    return feed_for(declared, (), contract={"columns": [{"name": c} for c in columns]} | contract)
 
 
 def classify(

@@ -7,15 +7,9 @@ import gzip
 import json
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from assets.errors import SettingsError
 from assets.protocols.kernel import Auth, BadRequest, Malformed, Request, Tls
@@ -24,6 +18,7 @@ from assets.transport.exchange import Exchange
 from assets.transport.http import HttpTransport, TransportSettings
 from assets.transport.secrets import Secrets
 from tests.loopback import Answer, Loopback, Seen, loopback
+from tests.transport.drop_servers import certificate_for
 from tests.transport.http_scene import KEY, Source, ask
 
 # --- redirects and addresses ---
@@ -138,26 +133,9 @@ def test_a_key_in_a_body_goes_to_no_other_host(tmp_path: Path, status: int, host
 
 def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
     """A self-signed certificate for agency.example, and a server context that uses it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "agency.example")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("agency.example")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = folder / "ca.pem", folder / "key.pem"
-    pem.write_bytes(certificate.public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    pem = certificate_for("agency.example", folder / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem, private)
+    context.load_cert_chain(pem)
     return pem, context
 
 
