@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
@@ -46,6 +46,17 @@ MOST_CELLS, MOST_CALCULATED = 40, 14
 calculations beside each value."""
 
 
+class Grant(NamedTuple):
+    """What BLS gives at once and in a day."""
+
+    max_series: int
+    max_years: int
+    per_day: int
+
+
+KEYLESS, KEYED = Grant(25, 10, 25), Grant(50, 20, 500)
+
+
 class BlsAuth(Auth):
     """BLS takes its key in the body of a question."""
 
@@ -61,9 +72,9 @@ class BlsAuth(Auth):
 
 
 class BlsLimits(Limits):
-    """What BLS grants: 25 questions a day without a key, 500 with one."""
+    """Questions a day, as BLS grants them."""
 
-    per_day: int | None = Field(25, gt=0, description="Daily quota; with a key the default is 500.")
+    per_day: int | None = Field(KEYLESS.per_day, gt=0, description="Daily quota; with a key the default is 500.")
     reset: str = Field("00:00 America/New_York", pattern=r"^\d{2}:\d{2} [A-Za-z_/]+$", description="When it resets.")
     concurrency: int = Field(1, gt=0, le=64)
 
@@ -77,8 +88,12 @@ class BlsSource(SourceBase):
     )
     series: tuple[str, ...] = Field(min_length=1, description="Ids of the series, like [LNS14000000].")
     years: int = Field(3, gt=0, le=150, description="How many years to ask for: the running one, and those before it.")
-    max_series: int = Field(25, gt=0, le=50, description="Series of one question; with a key the default is 50.")
-    max_years: int = Field(10, gt=0, le=20, description="Years of one question; with a key the default is 20.")
+    max_series: int = Field(
+        KEYLESS.max_series, gt=0, le=KEYED.max_series, description="Series of one question; with a key the default is 50."
+    )
+    max_years: int = Field(
+        KEYLESS.max_years, gt=0, le=KEYED.max_years, description="Years of one question; with a key the default is 20."
+    )
     annual_averages: bool = Field(False, description="Averages of years too, as rows of the period M13. Needs a key.")
     calculations: bool = Field(
         False, description="Changes over 1, 3, 6 and 12 months beside each value: calculations.pct_changes.12. Needs a key."
@@ -96,13 +111,14 @@ class BlsSource(SourceBase):
     def _granted(self) -> BlsSource:
         """The defaults of a feed that has a key; without one, more than BLS grants would be left out without a word."""
         if self.auth.kind == "body_key":
-            most = {"max_series": 50, "max_years": 20}
+            most = {"max_series": KEYED.max_series, "max_years": KEYED.max_years}
             granted: dict[str, Any] = {name: value for name, value in most.items() if name not in self.model_fields_set}
             if "per_day" not in self.limits.model_fields_set:
-                granted["limits"] = self.limits.model_copy(update={"per_day": 500})
+                granted["limits"] = self.limits.model_copy(update={"per_day": KEYED.per_day})
             return self.model_copy(update=granted)
-        if self.max_series > 25 or self.max_years > 10:
-            raise ValueError("without a key BLS gives 25 series and 10 years at once: lower max_series or max_years")
+        if self.max_series > KEYLESS.max_series or self.max_years > KEYLESS.max_years:
+            given = f"{KEYLESS.max_series} series and {KEYLESS.max_years} years"
+            raise ValueError(f"without a key BLS gives {given} at once: lower max_series or max_years")
         if self.extras:
             raise ValueError("annual_averages, calculations and catalog need a key: auth: {kind: body_key}")
         return self

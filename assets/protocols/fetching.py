@@ -261,9 +261,7 @@ class _Fetch:
     def _validators(self, step: Step) -> Validators:
         """Of the last Ok body of the step, where a 'not modified' could stand for it: it answered the same question."""
         earlier = self.keeper.earlier.get((step.ordinal, 1))
-        if earlier is None:
-            return _UNCONDITIONAL
-        if not self.keeper.answers(earlier, self._first(step), step):
+        if earlier is None or not self.keeper.answers(earlier, self._first(step), step):
             return _UNCONDITIONAL
         return self.deps.ledger.validators(self.feed.id, self.partition, step.ordinal)
 

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from assets.feeds.model import Feed
     from assets.tables.rows import RowStream
 
-_META = {"method=getMeta&type=NCD": NO_UPDATES, "method=getMeta&type=ITM": NO_CODES}
+_UPDATES, _CODES = "method=getMeta&type=NCD", "method=getMeta&type=ITM"
+_META = {_UPDATES: NO_UPDATES, _CODES: NO_CODES}
 """The questions about a table, and what it means that one has no result."""
 SEOUL = ZoneInfo("Asia/Seoul")
 Codes = tuple[str, ...]
@@ -156,7 +157,7 @@ class Kosis(Protocol[KosisSource]):
 
     def request(self, feed: Feed, source: KosisSource, step: Step, cursor: Cursor, validators: Validators) -> Request:
         if step.lead:
-            base, meta = source.base_url.rstrip("/"), list(_META)["question" in step.params]
+            base, meta = source.base_url.rstrip("/"), _CODES if "question" in step.params else _UPDATES
             url = f"{base}/statisticsData.do?{meta}&orgId={source.org}&tblId={source.table}&format=json&jsonVD=Y"
         else:
             url = f"{source.address}?{_query(source, step)}"

@@ -42,23 +42,24 @@ def domains_of(told: Any) -> Domains:
     """What a layer says of itself, as far as it is about codes; never raises."""
     if not isinstance(told, dict):
         return Domains()
-    fields = {one["name"]: names for one in _listed(told, "fields") if (names := _names(one.get("domain"))) and _is_named(one)}
+    named = [one for one in _listed(told, "fields") if isinstance(one.get("name"), str)]
+    fields = {one["name"]: names for one in named if (names := _names(one.get("domain")))}
     kind = told.get("typeIdField")
     if not isinstance(kind, str) or not kind:
         return Domains(fields)
-    kinds = [one for one in _listed(told, "types") if isinstance(one.get("domains"), dict)]
-    called = {str(one.get("id")): str(one["name"]) for one in _listed(told, "types") if "name" in one}
-    of_kind = {str(one.get("id")): {f: names for f, d in one["domains"].items() if (names := _names(d))} for one in kinds}
+    kinds = {str(one.get("id")): one for one in _listed(told, "types")}
+    called = {ident: str(one["name"]) for ident, one in kinds.items() if "name" in one}
+    of_kind = {
+        ident: {field: names for field, domain in one["domains"].items() if (names := _names(domain))}
+        for ident, one in kinds.items()
+        if isinstance(one.get("domains"), dict)
+    }
     return Domains({**({kind: called} if called else {}), **fields}, kind, of_kind)
 
 
 def _listed(told: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     value = told.get(name)
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _is_named(one: Mapping[str, Any]) -> bool:
-    return isinstance(one.get("name"), str)
 
 
 def _names(domain: Any) -> dict[str, str]:

@@ -49,6 +49,7 @@ class Bls(Engine):
         if key is not None and key != asked.key:
             return said("REQUEST_NOT_PROCESSED", [f"The key:{key} provided by the User is invalid."])
         grant = 1 if key is None else 2
+        wanted = {extra for extra in ("annualaverage", "calculations", "catalog") if key is not None and body.get(extra)}
         dropped, shortened = asked.fault("series_dropped"), asked.fault("years_dropped")
         most = min(options.max_series * grant, dropped.number(1) if dropped else 50)
         longest = min(options.max_years * grant, shortened.number(1) if shortened else 20)
@@ -62,7 +63,6 @@ class Bls(Engine):
             elif not options.bare:
                 there = {int(row["year"]) for row in mine}
                 messages += [f"No Data Available for Series {name} Year: {year}" for year in years if year not in there]
-            wanted = {extra for extra in ("annualaverage", "calculations", "catalog") if key is not None and body.get(extra)}
             data = [_datum(row, wanted) for row in mine if int(row["year"]) in years and _is_asked(row, wanted)]
             if asked.fault("rows_padded"):
                 data = [{**row, "footnotes": [{**note, "text": "x" * 7000} for note in row["footnotes"]]} for row in data]

@@ -66,10 +66,10 @@ class Kosis(Engine):
         if any(not params.get(name) for name in ("method", "orgId", "tblId", "format")):
             return error("20")
         rows = table_of(source, params["orgId"], params["tblId"])
-        if service == META and params.get("type") == "ITM":
-            answered = codes(rows)
+        if service != META:
+            answered = cells(rows, params, options.max_cells)
         else:
-            answered = updates(rows, params, asked) if service == META else cells(rows, params, options.max_cells)
+            answered = codes(rows) if params.get("type") == "ITM" else updates(rows, params, asked)
         if isinstance(answered, str):
             return error(answered)
         bare = params.get("jsonVD") != "Y" or asked.fault("unquoted_json_keys") is not None
